@@ -1,0 +1,26 @@
+//! Moves bytes and descriptors between a gofer and its clients, for any protocol.
+//!
+//! - [`Stream`]: a connected byte stream (Unix socket, TCP, pipes, inherited descriptors) that can
+//!   carry descriptors where the kernel allows it.
+//! - [`PacketSocket`]: a Unix seqpacket socket, for descriptors that travel beside a channel.
+//! - [`FdQueue`]: received descriptors, owned and bounded.
+//! - [`codec`]: bounds-checked little-endian reading and writing.
+//! - [`Cancel`], [`Wait`]: giving up a wait.
+//! - [`Tracer`]: where `--trace` lines go.
+//!
+//! No protocol is known here. This is the only crate of the project with unsafe code.
+
+#![deny(unsafe_code)]
+
+mod cancel;
+pub mod codec;
+mod fds;
+mod packet;
+mod stream;
+mod trace;
+
+pub use cancel::{Cancel, Wait, Watch};
+pub use fds::{FdQueue, inherit};
+pub use packet::PacketSocket;
+pub use stream::{Stream, TransportKind};
+pub use trace::Tracer;
