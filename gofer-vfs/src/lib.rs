@@ -15,14 +15,24 @@
 #![forbid(unsafe_code)]
 
 pub mod attr;
+pub mod clock;
 pub mod error;
 pub mod flags;
+pub mod interop;
 pub mod name;
+pub mod options;
+pub mod permissions;
 pub mod remote;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use attr::{
     Attr, AttrMask, Device, FileType, SetAttr, SetAttrReport, SetTime, StatFs, Timestamp,
 };
+pub use clock::{Clock, SystemClock};
 pub use error::{Errno, Error, Result};
 pub use flags::{Access, AllocMode, OpenFlags, RenameFlags, XattrFlags};
+pub use interop::InteropMode;
 pub use name::Name;
+pub use options::{MountOptions, OptionError, Trans};
+pub use permissions::{AccessMask, Caps, Credentials};

@@ -1,0 +1,33 @@
+//! A clock that stands still until it is told to move.
+
+use crate::attr::Timestamp;
+use crate::clock::Clock;
+use parking_lot::Mutex;
+
+/// A clock under a test's control.
+#[derive(Debug)]
+pub struct TestClock(Mutex<Timestamp>);
+
+impl TestClock {
+    /// A clock that stands at `sec` seconds after 1970.
+    pub fn at(sec: i64) -> TestClock {
+        TestClock(Mutex::new(Timestamp { sec, nsec: 0 }))
+    }
+
+    /// Puts the clock to `now`.
+    pub fn set(&self, now: Timestamp) {
+        *self.0.lock() = now;
+    }
+
+    /// Moves the clock on (or back) by `sec` seconds.
+    pub fn advance(&self, sec: i64) {
+        let mut now = self.0.lock();
+        now.sec = now.sec.saturating_add(sec);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock()
+    }
+}
