@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -18,6 +18,9 @@ use rustix::net::{
 
 use crate::cancel::{Cancel, Wait};
 use crate::fds::FdQueue;
+
+/// Bytes that go into a pipe whole or not at all: PIPE_BUF of Linux.
+const PIPE_ATOMIC_SIZE: usize = 4096;
 
 /// What a stream is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -181,7 +184,8 @@ impl Stream {
             if wait.is_bounded() {
                 wait.ready(self.output(), PollFlags::OUT, self.closing())?;
             }
-            match self.send_once(left, fds) {
+            // A blocking send of many bytes would outlast the wait's bounds.
+            match self.send_once(left, fds, !wait.is_bounded()) {
                 Ok(sent) => {
                     fds = &[];
                     IoSlice::advance_slices(&mut left, sent);
@@ -194,6 +198,20 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Sends as much of `parts` as the kernel takes at once and says how much that was, at least
+    /// one byte. `WouldBlock`: nothing now. `fds` went along unless this failed.
+    pub fn try_send(&self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        if !fds.is_empty() && self.kind != TransportKind::Unix {
+            return Err(Errno::OPNOTSUPP.into());
+        }
+        loop {
+            match self.send_once(parts, fds, false) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
     }
 
     /// Looks at the first bytes without taking them, waiting for at least one. Sockets only.
@@ -246,22 +264,39 @@ impl Stream {
         Ok(message.bytes)
     }
 
-    fn send_once(&self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-        if self.kind == TransportKind::Pipes {
+    fn send_once(
+        &self,
+        parts: &[IoSlice<'_>],
+        fds: &[BorrowedFd<'_>],
+        may_block: bool,
+    ) -> io::Result<usize> {
+        if self.kind == TransportKind::Pipes && may_block {
             return Ok(rustix::io::writev(self.output(), parts)?);
         }
+        if self.kind == TransportKind::Pipes {
+            let mut polled = [PollFd::from_borrowed_fd(self.output(), PollFlags::OUT)];
+            if poll(&mut polled, Some(&Timespec::default()))? == 0 {
+                return Err(Errno::AGAIN.into());
+            }
+            // A pipe that is ready takes this much without blocking.
+            let first: &[u8] = parts
+                .iter()
+                .find(|part| !part.is_empty())
+                .map_or(&[], |p| p);
+            let first = &first[..first.len().min(PIPE_ATOMIC_SIZE)];
+            return Ok(rustix::io::write(self.output(), first)?);
+        }
+        let flags = match may_block {
+            true => SendFlags::NOSIGNAL,
+            false => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        };
         let mut space =
             [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FdQueue::PER_RECEIVE))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Errno::MSGSIZE.into());
         }
-        Ok(sendmsg(
-            self.output(),
-            parts,
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?)
+        Ok(sendmsg(self.output(), parts, &mut control, flags)?)
     }
 }
 
@@ -395,6 +430,26 @@ mod tests {
         };
         let error = a.receive(&mut [0; 1], None, &wait).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_deadline_ends_a_send_to_a_peer_that_does_not_read() {
+        let (a, _b) = Stream::pair().unwrap();
+        let (_input, output) = rustix::pipe::pipe().unwrap();
+        let (input, _output) = rustix::pipe::pipe().unwrap();
+        let large = vec![0; 8 << 20];
+        for stream in [a, Stream::from_pipes(input, output).unwrap()] {
+            let wait = Wait {
+                deadline: Some(Instant::now() + Duration::from_millis(20)),
+                cancel: None,
+            };
+            let error = stream
+                .send(&[IoSlice::new(&large)], &[], &wait)
+                .unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            let error = stream.try_send(&[IoSlice::new(&large)], &[]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        }
     }
 
     #[test]
