@@ -1,0 +1,150 @@
+//! A host directory, served without leaving it. Knows no protocol.
+//!
+//! - [`Export`]: a root directory (or a single regular file) and what may be done below it.
+//! - [`Node`]: a place in the tree, held by an `O_PATH|O_NOFOLLOW` descriptor. Everything that
+//!   involves names or attributes starts from one. The locks are described in `node.rs`.
+//! - [`OpenFile`]: a file opened for data or a directory opened for its entries.
+//! - [`BoundSocket`]: a Unix socket that was bound to a name in the tree.
+//!
+//! # Confinement
+//! No operation resolves a path. A lookup takes one checked [`Name`] relative to the descriptor of
+//! its directory and never follows a symbolic link, so neither `..`, nor a link, nor somebody who
+//! renames directories at the same time leads out of the root. Files are opened again through
+//! their own descriptors (`/proc/self/fd/N`), never by name.
+//!
+//! # Errors
+//! Errors are those of the host ([`Errno`]); `EROFS` is this layer's answer to every change of a
+//! read-only export, `EPERM` its answer to what [`Policy`] forbids, `ENFILE` to a server that
+//! holds as many descriptors as it may.
+
+mod attr;
+mod create;
+mod names;
+mod node;
+mod open;
+mod socket;
+mod sys;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use attr::{Edit, SetTime};
+pub use create::Created;
+pub use node::{Found, Identity, Node};
+pub use open::{DirEntry, OpenFile};
+pub use rustix::fs::{FileType, OFlags, StatFs};
+pub use rustix::io::Errno;
+pub use socket::BoundSocket;
+pub use sys::{limit_descriptors, raise_descriptor_limit};
+
+/// What `statx(2)` tells, as the kernel lays it out.
+pub type Stat = rustix::fs::Statx;
+
+/// What the host layer returns.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// What may be done with Unix sockets on the host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Sockets {
+    /// Nothing: connecting and binding are `EPERM`.
+    #[default]
+    None,
+    /// Connecting to existing ones.
+    Open,
+    /// Creating new ones.
+    Create,
+    /// Both.
+    All,
+}
+
+/// What may be done with FIFOs on the host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Fifos {
+    /// Nothing: opening is `EPERM`.
+    #[default]
+    None,
+    /// Opening existing ones.
+    Open,
+}
+
+/// What clients of an export may do. The default is a writable export without sockets and FIFOs
+/// that does not give descriptors away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Policy {
+    /// Every change is `EROFS`.
+    pub readonly: bool,
+    /// Unix sockets.
+    pub sockets: Sockets,
+    /// FIFOs.
+    pub fifos: Fifos,
+    /// Whether clients get host descriptors of the files they open.
+    pub donate: bool,
+}
+
+impl Policy {
+    /// `EROFS` on a read-only export.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.readonly {
+            Err(Errno::ROFS)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// One path component that cannot lead anywhere but to an entry of its directory: not empty, not
+/// `.` or `..`, without `/` and zero bytes. The host limits its length (`ENAMETOOLONG`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Name<'a>(&'a [u8]);
+
+impl<'a> Name<'a> {
+    /// Checks `bytes`; anything unsafe is `EINVAL`.
+    pub fn new(bytes: &'a [u8]) -> Result<Name<'a>> {
+        let unsafe_name = matches!(bytes, b"" | b"." | b"..")
+            || bytes.iter().any(|&byte| byte == b'/' || byte == 0);
+        if unsafe_name {
+            Err(Errno::INVAL)
+        } else {
+            Ok(Name(bytes))
+        }
+    }
+
+    /// The bytes.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// Owner and group of a new file; `None` leaves what the host chose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Owner {
+    /// User.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+}
+
+/// A root and what may be done below it, shared by all its connections.
+#[derive(Debug)]
+pub struct Export {
+    root: Arc<Node>,
+}
+
+impl Export {
+    /// Opens `root`, a directory or a regular file; anything else is `EINVAL`. Links in `root`
+    /// itself are followed: it is the operator's path, not a client's.
+    pub fn open(root: &Path, policy: Policy) -> Result<Arc<Export>> {
+        let root = Node::root(root, policy)?;
+        Ok(Arc::new(Export { root }))
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Arc<Node> {
+        &self.root
+    }
+
+    /// What clients may do.
+    pub fn policy(&self) -> &Policy {
+        self.root.policy()
+    }
+}

@@ -1,0 +1,294 @@
+//! Open files: data, space, directory entries, donated descriptors.
+
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fs::{FallocateFlags, FileType, OFlags, RawDir, SeekFrom};
+
+use super::node::file_type;
+use super::sys::{self, Held};
+use super::{Errno, Fifos, Node, Result, Sockets, Stat};
+
+/// Flags of open(2) a client may choose beside the access mode; all others are dropped.
+const CLIENT_FLAGS: OFlags = OFlags::TRUNC
+    .union(OFlags::APPEND)
+    .union(OFlags::SYNC)
+    .union(OFlags::DSYNC)
+    .union(OFlags::NOATIME)
+    .union(OFlags::DIRECTORY);
+
+/// Bytes of host records read at a time from a directory.
+const DIRECTORY_BUFFER: usize = 32 << 10;
+
+/// A file that was opened. Keeps its node.
+#[derive(Debug)]
+pub struct OpenFile {
+    node: Arc<Node>,
+    fd: Held,
+    access: OFlags,
+    /// Where the host's position in a directory is; `None` when that is not a known cookie.
+    position: Mutex<Option<u64>>,
+}
+
+impl Node {
+    /// Opens the file. Of `flags` the access mode (3 is neither), `O_TRUNC`, `O_APPEND`, `O_SYNC`,
+    /// `O_DSYNC`, `O_NOATIME` and `O_DIRECTORY` count. Never blocks: a FIFO without a reader is
+    /// `ENXIO` for writing. `EROFS` for writing on a read-only export, `EISDIR` for writing a
+    /// directory, `ELOOP` for a symbolic link, `ENXIO` for a socket; `EPERM` for what the policy
+    /// forbids, and for devices. Locks: read, or write for `O_TRUNC`.
+    pub fn open(self: &Arc<Node>, flags: OFlags) -> Result<OpenFile> {
+        let access = flags & OFlags::ACCMODE;
+        let flags = access | (flags & CLIENT_FLAGS) | OFlags::NONBLOCK;
+        let writes = access != OFlags::RDONLY || flags.contains(OFlags::TRUNC);
+        if writes {
+            self.policy().check_writable()?;
+        }
+        match self.file_type() {
+            FileType::RegularFile => {}
+            FileType::Directory if writes => return Err(Errno::ISDIR),
+            FileType::Directory => {}
+            FileType::Symlink => return Err(Errno::LOOP),
+            FileType::Fifo if self.policy().fifos == Fifos::Open => {}
+            FileType::Socket if allows_connect(self.policy().sockets) => return Err(Errno::NXIO),
+            _ => return Err(Errno::PERM),
+        }
+        let (_shared, _exclusive);
+        if flags.contains(OFlags::TRUNC) {
+            _exclusive = self.lock.write();
+        } else {
+            _shared = self.lock.read();
+        }
+        let flags = if self.is_dir() {
+            flags | OFlags::DIRECTORY
+        } else {
+            flags
+        };
+        let fd = sys::reopen(self, flags)?;
+        OpenFile::new(self.clone(), fd, access)
+    }
+}
+
+/// Whether `sockets` lets clients connect.
+pub(super) fn allows_connect(sockets: Sockets) -> bool {
+    matches!(sockets, Sockets::Open | Sockets::All)
+}
+
+impl OpenFile {
+    pub(super) fn new(node: Arc<Node>, fd: OwnedFd, access: OFlags) -> Result<OpenFile> {
+        Ok(OpenFile {
+            node,
+            fd: Held::new(fd)?,
+            access: access & OFlags::ACCMODE,
+            position: Mutex::new(Some(0)),
+        })
+    }
+
+    /// The place it was opened at.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Whether data may be read.
+    pub fn can_read(&self) -> bool {
+        self.access == OFlags::RDONLY || self.access == OFlags::RDWR
+    }
+
+    /// Whether data may be written.
+    pub fn can_write(&self) -> bool {
+        self.access == OFlags::WRONLY || self.access == OFlags::RDWR
+    }
+
+    /// Attributes of the file, also after its last name is gone. Locks: read.
+    pub fn stat(&self) -> Result<Stat> {
+        let _file = self.node.lock.read();
+        sys::stat(&self.fd)
+    }
+
+    /// Reads until `buffer` is full or the file ends; `EBADF` when not open for reading. From a
+    /// FIFO, what is there (`EAGAIN` when nothing is). Locks: read.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        if !self.can_read() {
+            return Err(Errno::BADF);
+        }
+        let _file = self.node.lock.read();
+        if self.node.file_type() == FileType::Fifo {
+            return retry(|| rustix::io::read(&self.fd, &mut *buffer));
+        }
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = offset.checked_add(filled as u64).ok_or(Errno::INVAL)?;
+            match retry(|| rustix::io::pread(&self.fd, &mut *rest, at))? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Writes all of `data`, or the part before the first error if there is one; `EBADF` when not
+    /// open for writing. Locks: write.
+    pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
+        if !self.can_write() {
+            return Err(Errno::BADF);
+        }
+        let _file = self.node.lock.write();
+        let fifo = self.node.file_type() == FileType::Fifo;
+        let mut written = 0;
+        loop {
+            let rest = data.get(written..).unwrap_or_default();
+            let at = offset.checked_add(written as u64).ok_or(Errno::INVAL)?;
+            let result = if fifo {
+                retry(|| rustix::io::write(&self.fd, rest))
+            } else {
+                retry(|| rustix::io::pwrite(&self.fd, rest, at))
+            };
+            match result {
+                Ok(count) => written += count,
+                Err(error) if written == 0 => return Err(error),
+                Err(_) => return Ok(written),
+            }
+            if written == data.len() || result == Ok(0) {
+                return Ok(written);
+            }
+        }
+    }
+
+    /// Sets the size through this descriptor, for which the mode of the file does not matter any
+    /// more; `EBADF` when not open for writing. Locks: write.
+    pub fn set_size(&self, size: u64) -> Result<()> {
+        if !self.can_write() {
+            return Err(Errno::BADF);
+        }
+        let _file = self.node.lock.write();
+        rustix::fs::ftruncate(&self.fd, size)
+    }
+
+    /// Brings the file to stable storage, or its data alone.
+    pub fn sync(&self, data_only: bool) -> Result<()> {
+        // The host orders this against changes; a lock would only make writers wait for the disk.
+        if data_only {
+            rustix::fs::fdatasync(&self.fd)
+        } else {
+            rustix::fs::fsync(&self.fd)
+        }
+    }
+
+    /// fallocate(2); `mode` is passed on. `EBADF` when not open for writing. Locks: write.
+    pub fn allocate(&self, mode: u32, offset: u64, length: u64) -> Result<()> {
+        if !self.can_write() {
+            return Err(Errno::BADF);
+        }
+        let _file = self.node.lock.write();
+        let mode = FallocateFlags::from_bits_retain(mode);
+        rustix::fs::fallocate(&self.fd, mode, offset, length)
+    }
+
+    /// Hands the entries of a directory to `visit`, starting after the entry with `cookie` (0:
+    /// the first), until it breaks or there are no more. `.` and `..` are among them. `ENOTDIR`
+    /// for another file. Locks: read, also while `visit` runs, which must not start another
+    /// operation on the tree than [`DirEntry::stat`].
+    pub fn read_dir(
+        &self,
+        cookie: u64,
+        visit: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if !self.node.is_dir() {
+            return Err(Errno::NOTDIR);
+        }
+        let mut position = self.position.lock();
+        let _dir = self.node.lock.read();
+        if *position != Some(cookie) {
+            rustix::fs::seek(&self.fd, SeekFrom::Start(cookie))?;
+        }
+        *position = None;
+        let mut next = cookie;
+        let mut buffer: Vec<MaybeUninit<u8>> = Vec::new();
+        buffer.resize(DIRECTORY_BUFFER, MaybeUninit::uninit());
+        let mut records = RawDir::new(&self.fd, &mut buffer);
+        while let Some(record) = records.next() {
+            let record = record?;
+            let entry = DirEntry {
+                dir: &self.node,
+                ino: record.ino(),
+                cookie: record.next_entry_cookie(),
+                file_type: record.file_type(),
+                name: record.file_name().to_bytes(),
+            };
+            if visit(&entry).is_break() {
+                return Ok(());
+            }
+            next = entry.cookie;
+        }
+        *position = Some(next);
+        Ok(())
+    }
+
+    /// A copy of the descriptor for the client, if the export gives them away: of regular files
+    /// and FIFOs, in non-blocking mode, with the access the file was opened with. `None` for
+    /// others: the descriptor of a directory would lead out of the root.
+    pub fn donate(&self) -> Option<OwnedFd> {
+        if !self.node.policy().donate {
+            return None;
+        }
+        match self.node.file_type() {
+            FileType::RegularFile | FileType::Fifo => {
+                rustix::io::fcntl_dupfd_cloexec(&self.fd, 0).ok()
+            }
+            _ => None,
+        }
+    }
+}
+
+impl AsFd for OpenFile {
+    /// For what this layer does not do itself, such as locks. Never writable on a read-only
+    /// export.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// An entry of a directory as the host lists it.
+#[derive(Debug)]
+pub struct DirEntry<'a> {
+    dir: &'a Arc<Node>,
+    /// Inode number in the directory's own list; that of a mount point is what it covers.
+    pub ino: u64,
+    /// Where the next entry starts.
+    pub cookie: u64,
+    /// Its type, [`FileType::Unknown`] where the host's file system does not list it.
+    pub file_type: FileType,
+    /// Its name.
+    pub name: &'a [u8],
+}
+
+impl DirEntry<'_> {
+    /// Attributes of the entry, not followed. `..` of the root is the root itself.
+    pub fn stat(&self) -> Result<Stat> {
+        match self.name {
+            b"." => sys::stat(self.dir),
+            b".." => sys::stat(&*self.dir.parent()),
+            name => sys::stat_at(self.dir, name),
+        }
+    }
+
+    /// The type, from the attributes where the list does not tell.
+    pub fn known_type(&self) -> Result<FileType> {
+        match self.file_type {
+            FileType::Unknown => Ok(file_type(&self.stat()?)),
+            known => Ok(known),
+        }
+    }
+}
+
+/// Repeats an interrupted call.
+fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}

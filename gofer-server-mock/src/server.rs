@@ -1,0 +1,103 @@
+//! Serves connections: finds out which protocol a client speaks and runs its session.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use gofer_transport::{Stream, TransportKind, Wait};
+
+use crate::host::Export;
+use crate::limits::Limits;
+
+/// Bytes that tell the protocols apart.
+const FIRST_BYTES: usize = 6;
+/// How long a client that sent one byte may take for the others.
+const FIRST_BYTES_TIME: Duration = Duration::from_secs(10);
+/// How long to wait before looking again for bytes of a client that sends them one by one.
+const PEEK_PAUSE: Duration = Duration::from_millis(2);
+
+/// Which protocol a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// lisafs: Unix sockets only.
+    Lisafs,
+    /// 9P2000.L and its dialects.
+    P9,
+    /// Whichever the client's first bytes are of.
+    Auto,
+}
+
+/// Serves one connection until it ends, on the calling thread. An `Err` says why it ended before
+/// its client wanted; nothing of the connection is left either way.
+///
+/// Sets the umask of the process to 0: the modes of new files are the client's to choose.
+pub fn serve(
+    stream: impl Into<Arc<Stream>>,
+    export: Arc<Export>,
+    protocol: Protocol,
+    limits: &Limits,
+) -> io::Result<()> {
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let stream = stream.into();
+    let protocol = match protocol {
+        Protocol::Auto => match detect(&stream)? {
+            Some(protocol) => protocol,
+            None => return Ok(()),
+        },
+        told => told,
+    };
+    tracing::debug!(?protocol, "session starts");
+    match protocol {
+        Protocol::P9 => crate::p9::serve(stream, export, limits),
+        Protocol::Lisafs if stream.kind() != TransportKind::Unix => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "lisafs needs a Unix socket",
+        )),
+        Protocol::Lisafs | Protocol::Auto => crate::lisafs::serve(&stream, export, limits),
+    }
+}
+
+/// As [`serve`], on a thread of its own.
+pub fn spawn(
+    stream: impl Into<Arc<Stream>>,
+    export: Arc<Export>,
+    protocol: Protocol,
+    limits: Limits,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let stream = stream.into();
+    thread::Builder::new()
+        .name("connection".into())
+        .spawn(move || serve(stream, export, protocol, &limits))
+}
+
+/// Looks at the first bytes without taking them. `None`: the client left without a word.
+fn detect(stream: &Stream) -> io::Result<Option<Protocol>> {
+    let mut bytes = [0; FIRST_BYTES];
+    let mut deadline = None;
+    loop {
+        let wait = Wait {
+            deadline,
+            cancel: None,
+        };
+        let count = stream.peek(&mut bytes, &wait)?;
+        match bytes.get(..count) {
+            None | Some([]) => return Ok(None),
+            Some([0, 0, 0, 0, 1, 0]) => return Ok(Some(Protocol::Lisafs)),
+            Some([_, _, _, _, 100, ..]) => return Ok(Some(Protocol::P9)),
+            Some(few) if few.len() < FIRST_BYTES => {}
+            Some(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the first bytes are neither a 9P Tversion nor a lisafs Mount",
+                ));
+            }
+        }
+        // A peek returns at once from now on.
+        let until = *deadline.get_or_insert_with(|| Instant::now() + FIRST_BYTES_TIME);
+        if Instant::now() >= until {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        thread::sleep(PEEK_PAUSE);
+    }
+}
