@@ -1,0 +1,7 @@
+//! Tests of the crate from outside.
+
+// Helpers of tests fail by panicking, as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+mod wire;

@@ -1,0 +1,5 @@
+//! The wire format against golden vectors that another implementation wrote.
+
+mod behaviour;
+mod fields;
+mod messages;
