@@ -1,5 +1,12 @@
 //! What tests of this crate and of others share; with the feature `testing`.
+//!
+//! - [`mem_remote`]: a server in memory with faults, a call log and leak counters.
+//! - [`outside`]: somebody else who changes the tree, on the host or in memory.
+//! - [`TestClock`]: a clock that moves when it is told to.
 
 pub mod clock;
+pub mod mem_remote;
+pub mod outside;
 
 pub use clock::TestClock;
+pub use outside::{HostOutside, Outside};

@@ -1,8 +1,9 @@
 //! A clock that stands still until it is told to move.
 
+use parking_lot::Mutex;
+
 use crate::attr::Timestamp;
 use crate::clock::Clock;
-use parking_lot::Mutex;
 
 /// A clock under a test's control.
 #[derive(Debug)]
@@ -23,6 +24,17 @@ impl TestClock {
     pub fn advance(&self, sec: i64) {
         let mut now = self.0.lock();
         now.sec = now.sec.saturating_add(sec);
+    }
+
+    /// Moves the clock on by a microsecond and reads it: no two ticks are equal.
+    pub fn tick(&self) -> Timestamp {
+        let mut now = self.0.lock();
+        now.nsec += 1000;
+        if now.nsec >= 1_000_000_000 {
+            now.sec = now.sec.saturating_add(1);
+            now.nsec -= 1_000_000_000;
+        }
+        *now
     }
 }
 

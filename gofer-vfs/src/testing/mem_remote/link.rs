@@ -1,0 +1,267 @@
+//! One client's connection: what it counts, logs, and what goes wrong on purpose.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::MemConfig;
+use super::tree::Tree;
+use crate::attr::AttrMask;
+use crate::error::Errno;
+use crate::remote::{Call, RemoteError, RemoteEvents, RemoteResult, Traffic};
+
+/// The calls of the remote traits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)]
+pub enum Op {
+    Root,
+    SyncAll,
+    FlushCloses,
+    Walk,
+    Revalidate,
+    Attr,
+    SetAttr,
+    Open,
+    Create,
+    Make,
+    Link,
+    Unlink,
+    Rename,
+    ReadLink,
+    StatFs,
+    GetXattr,
+    SetXattr,
+    ListXattr,
+    RemoveXattr,
+    Connect,
+    Bind,
+    Release,
+    Read,
+    Write,
+    ReadDir,
+    HandleAttr,
+    Flush,
+    Sync,
+    Allocate,
+    SeekData,
+    Lock,
+    TestLock,
+    Close,
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// The server answers with this error and does nothing.
+    Refuse(Errno),
+    /// `set_attr` does not set these fields, for this reason; the others it does. A `create`,
+    /// `read` or any other call is not affected.
+    RefuseFields(AttrMask, Errno),
+    /// A read or write moves at most this many bytes.
+    Short(usize),
+    /// The connection is cut before the request is carried out.
+    Cut,
+    /// The connection is cut after the request was carried out, before the reply.
+    CutAfter,
+}
+
+/// What [`Link::enter`] found for a call that may go ahead.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Passage {
+    pub refuse_fields: Option<(AttrMask, Errno)>,
+    pub short: Option<usize>,
+    pub cut_after: bool,
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Faults {
+    once: Vec<(Op, u64, Fault)>,
+    always: HashMap<Op, Fault>,
+    hooks: Vec<(Op, Hook)>,
+}
+
+/// The log forgets its beginning beyond this many calls.
+const LOG_MAX: usize = 1 << 16;
+
+pub(super) struct Link {
+    pub tree: Arc<Mutex<Tree>>,
+    pub config: MemConfig,
+    faults: Mutex<Faults>,
+    log: Mutex<Vec<Op>>,
+    counts: Mutex<HashMap<Op, u64>>,
+    cut: AtomicBool,
+    round_trips: AtomicU64,
+    requests: AtomicU64,
+    pub files: AtomicU64,
+    pub handles: AtomicU64,
+    misuses: AtomicU64,
+    sinks: Mutex<Vec<Weak<dyn RemoteEvents>>>,
+}
+
+impl Link {
+    pub fn new(tree: Arc<Mutex<Tree>>, config: MemConfig) -> Link {
+        Link {
+            tree,
+            config,
+            faults: Mutex::default(),
+            log: Mutex::default(),
+            counts: Mutex::default(),
+            cut: AtomicBool::new(false),
+            round_trips: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            handles: AtomicU64::new(0),
+            misuses: AtomicU64::new(0),
+            sinks: Mutex::default(),
+        }
+    }
+
+    /// Begins a call that costs a round trip: logs it, runs its hook, meets its fault.
+    pub fn enter(&self, call: &Call<'_>, op: Op) -> RemoteResult<Passage> {
+        if !self.cut.load(Ordering::Relaxed) {
+            self.round_trips.fetch_add(1, Ordering::Relaxed);
+        }
+        self.enter_silently(call, op)
+    }
+
+    /// Begins a call that nobody waits for.
+    pub fn enter_silently(&self, call: &Call<'_>, op: Op) -> RemoteResult<Passage> {
+        if call.cancel.is_some_and(gofer_transport::Cancel::is_set) {
+            return Err(RemoteError::not_sent(Errno::EINTR));
+        }
+        self.note(op);
+        if let Some(hook) = self.take_hook(op) {
+            hook();
+        }
+        let fault = self.take_fault(op);
+        if fault == Some(Fault::Cut) {
+            self.drop_connection();
+        }
+        if self.cut.load(Ordering::Relaxed) {
+            return Err(RemoteError::unknown(Errno::EIO));
+        }
+        let mut passage = Passage::default();
+        match fault {
+            Some(Fault::Refuse(errno)) => return Err(RemoteError::refused(errno)),
+            Some(Fault::RefuseFields(mask, errno)) => passage.refuse_fields = Some((mask, errno)),
+            Some(Fault::Short(bytes)) => passage.short = Some(bytes),
+            Some(Fault::CutAfter) => passage.cut_after = true,
+            Some(Fault::Cut) | None => {}
+        }
+        Ok(passage)
+    }
+
+    /// Ends a call whose request was carried out.
+    pub fn leave(&self, passage: Passage) -> RemoteResult<()> {
+        if passage.cut_after {
+            self.drop_connection();
+            return Err(RemoteError::unknown(Errno::EIO));
+        }
+        Ok(())
+    }
+
+    /// Records a call that does not wait, such as a release.
+    pub fn note(&self, op: Op) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        *self.counts.lock().entry(op).or_default() += 1;
+        let mut log = self.log.lock();
+        if log.len() == LOG_MAX {
+            log.drain(..LOG_MAX / 2);
+        }
+        log.push(op);
+    }
+
+    fn take_hook(&self, op: Op) -> Option<Hook> {
+        let hooks = &mut self.faults.lock().hooks;
+        let at = hooks.iter().position(|hook| hook.0 == op)?;
+        Some(hooks.remove(at).1)
+    }
+
+    fn take_fault(&self, op: Op) -> Option<Fault> {
+        let mut faults = self.faults.lock();
+        let mut hit = None;
+        faults.once.retain_mut(|(at, nth, fault)| {
+            if *at != op || hit.is_some() {
+                return true;
+            }
+            if *nth == 0 {
+                hit = Some(*fault);
+                return false;
+            }
+            *nth -= 1;
+            true
+        });
+        hit.or_else(|| faults.always.get(&op).copied())
+    }
+
+    pub fn inject(&self, op: Op, nth: u64, fault: Fault) {
+        self.faults.lock().once.push((op, nth, fault));
+    }
+
+    pub fn inject_always(&self, op: Op, fault: Fault) {
+        self.faults.lock().always.insert(op, fault);
+    }
+
+    pub fn heal(&self) {
+        let mut faults = self.faults.lock();
+        faults.once.clear();
+        faults.always.clear();
+    }
+
+    pub fn before(&self, op: Op, hook: Hook) {
+        self.faults.lock().hooks.push((op, hook));
+    }
+
+    pub fn drop_connection(&self) {
+        if self.cut.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let sinks = std::mem::take(&mut *self.sinks.lock());
+        for sink in sinks.iter().filter_map(Weak::upgrade) {
+            sink.lost(0);
+        }
+    }
+
+    pub fn subscribe(&self, sink: Weak<dyn RemoteEvents>) {
+        self.sinks.lock().push(sink);
+    }
+
+    pub fn take_log(&self) -> Vec<Op> {
+        std::mem::take(&mut *self.log.lock())
+    }
+
+    pub fn count(&self, op: Op) -> u64 {
+        self.counts.lock().get(&op).copied().unwrap_or(0)
+    }
+
+    pub fn live_files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    pub fn live_handles(&self) -> u64 {
+        self.handles.load(Ordering::Relaxed)
+    }
+
+    pub fn misuses(&self) -> u64 {
+        self.misuses.load(Ordering::Relaxed)
+    }
+
+    /// A call on something that was given up.
+    pub fn misuse(&self) -> RemoteError {
+        self.misuses.fetch_add(1, Ordering::Relaxed);
+        RemoteError::not_sent(Errno::EBADF)
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            round_trips: self.round_trips.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+            bytes_sent: 0,
+            bytes_received: 0,
+        }
+    }
+}
