@@ -12,3 +12,10 @@ pub mod limits;
 pub mod lisafs;
 pub mod p9;
 pub mod server;
+
+mod cli;
+mod config;
+mod listen;
+mod run;
+
+pub use run::run;

@@ -82,6 +82,16 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether clients may connect to sockets.
+    pub fn allows_connect(&self) -> bool {
+        matches!(self.sockets, Sockets::Open | Sockets::All)
+    }
+
+    /// Whether clients may create sockets.
+    pub fn allows_bind(&self) -> bool {
+        matches!(self.sockets, Sockets::Create | Sockets::All)
+    }
+
     /// `EROFS` on a read-only export.
     pub(crate) fn check_writable(&self) -> Result<()> {
         if self.readonly {

@@ -176,12 +176,12 @@ impl Node {
     }
 
     /// Attributes along `names`, without making nodes: `each` is called for one component after
-    /// the other. Ends early, with success, before a missing component and after a symbolic
+    /// the other, and its error is that of the walk. Ends early, with success, before a missing component and after a symbolic
     /// link. Locks: read, of this node alone; below it only descriptors count.
     pub fn walk_stat<'a>(
         &self,
         names: impl IntoIterator<Item = Name<'a>>,
-        mut each: impl FnMut(&Stat),
+        mut each: impl FnMut(&Stat) -> Result<()>,
     ) -> Result<()> {
         let _names = self.tree.rename.read();
         let _dir = self.lock.read();
@@ -198,7 +198,7 @@ impl Node {
                 Err(Errno::NOENT) => return Ok(()),
                 found => found?,
             };
-            each(&stat);
+            each(&stat)?;
             if file_type(&stat) == FileType::Symlink {
                 return Ok(());
             }

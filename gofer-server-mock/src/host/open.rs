@@ -10,7 +10,7 @@ use rustix::fs::{FallocateFlags, FileType, OFlags, RawDir, SeekFrom};
 
 use super::node::file_type;
 use super::sys::{self, Held};
-use super::{Errno, Fifos, Node, Result, Sockets, Stat};
+use super::{Errno, Fifos, Node, Result, Stat};
 
 /// Flags of open(2) a client may choose beside the access mode; all others are dropped.
 const CLIENT_FLAGS: OFlags = OFlags::TRUNC
@@ -52,7 +52,7 @@ impl Node {
             FileType::Directory => {}
             FileType::Symlink => return Err(Errno::LOOP),
             FileType::Fifo if self.policy().fifos == Fifos::Open => {}
-            FileType::Socket if allows_connect(self.policy().sockets) => return Err(Errno::NXIO),
+            FileType::Socket if self.policy().allows_connect() => return Err(Errno::NXIO),
             _ => return Err(Errno::PERM),
         }
         let (_shared, _exclusive);
@@ -69,11 +69,6 @@ impl Node {
         let fd = sys::reopen(self, flags)?;
         OpenFile::new(self.clone(), fd, access)
     }
-}
-
-/// Whether `sockets` lets clients connect.
-pub(super) fn allows_connect(sockets: Sockets) -> bool {
-    matches!(sockets, Sockets::Open | Sockets::All)
 }
 
 impl OpenFile {

@@ -10,9 +10,8 @@ use rustix::net::{
 };
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-use super::open::allows_connect;
 use super::sys::{self, Held};
-use super::{Errno, Found, Name, Node, Owner, Result, Sockets};
+use super::{Errno, Found, Name, Node, Owner, Result};
 
 /// A socket that was bound to a place in the tree. Keeps the node.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ impl Node {
     ///
     /// With `owner`, the other side sees these ids as its peer's, if this process may take them.
     pub fn connect(&self, sock_type: u32, owner: Owner) -> Result<OwnedFd> {
-        if !allows_connect(self.policy().sockets) {
+        if !self.policy().allows_connect() {
             return Err(Errno::PERM);
         }
         if self.file_type() != FileType::Socket {
@@ -55,7 +54,7 @@ impl Node {
         owner: Owner,
     ) -> Result<(Found, BoundSocket)> {
         self.policy().check_writable()?;
-        if !matches!(self.policy().sockets, Sockets::Create | Sockets::All) {
+        if !self.policy().allows_bind() {
             return Err(Errno::PERM);
         }
         let socket = new_socket(sock_type)?;

@@ -1,0 +1,189 @@
+//! Handlers of open files: open, create, close, data, space, directory entries.
+
+use std::ops::ControlFlow;
+
+use gofer_lisafs::wire::{
+    CloseReq, CloseResp, Dirent, DirentsBuf, FAllocateReq, FAllocateResp, FSyncReq, FSyncResp,
+    Getdents64Req, Getdents64Resp, Message, OpenAtReq, OpenAtResp, OpenCreateAtReq,
+    OpenCreateAtResp, PReadReq, PReadResp, PWriteReq, PWriteResp, ReadData, SocketHeader,
+};
+use gofer_transport::codec::Writer;
+use rustix::io::Errno;
+
+use super::connection::Reply;
+use super::{Session, owner};
+use crate::host::{DirEntry, FileType, Name, OFlags, Result};
+
+/// The flags of open(2) that count: access mode and `O_TRUNC` (lisafs 6.7).
+fn open_flags(flags: u32) -> OFlags {
+    OFlags::from_bits_retain(flags) & (OFlags::ACCMODE | OFlags::TRUNC)
+}
+
+impl Session {
+    /// lisafs 6.7. Opens deleted files too.
+    pub(super) fn open_at(&self, request: &OpenAtReq, reply: &mut Reply) -> Result<()> {
+        let flags = open_flags(request.flags);
+        if flags != OFlags::RDONLY {
+            self.export.policy().check_writable()?;
+        }
+        let node = self.fds.control(request.fd)?;
+        if node.file_type() == FileType::Symlink {
+            return Err(Errno::INVAL);
+        }
+        self.fds.check_room(1)?;
+        let file = node.open(flags)?;
+        reply.fd = file.donate();
+        reply.set(&OpenAtResp {
+            open_fd: self.fds.add_open(file),
+        });
+        Ok(())
+    }
+
+    /// lisafs 6.8.
+    pub(super) fn open_create_at(
+        &self,
+        request: &OpenCreateAtReq<'_>,
+        reply: &mut Reply,
+    ) -> Result<()> {
+        let common = &request.common;
+        let dir = self.create_place(common, request.name, 2)?;
+        let flags = open_flags(request.flags) | OFlags::EXCL;
+        let made = dir.create(
+            Name::new(request.name)?,
+            common.mode.get().into(),
+            owner(common.uid.get(), common.gid.get()),
+            flags,
+        )?;
+        reply.fd = made.file.donate();
+        reply.set(&OpenCreateAtResp {
+            child: self.found(made.found),
+            open_fd: self.fds.add_open(made.file),
+        });
+        Ok(())
+    }
+
+    /// lisafs 6.9.
+    pub(super) fn close(&self, request: &CloseReq<'_>, reply: &mut Reply) -> Result<()> {
+        for &fd in request.fds {
+            self.fds.close(fd);
+        }
+        reply.set(&CloseResp {});
+        Ok(())
+    }
+
+    /// lisafs 6.10: all are synced, the first failure in their order is reported.
+    pub(super) fn fsync(&self, request: &FSyncReq<'_>, reply: &mut Reply) -> Result<()> {
+        let mut result = Ok(());
+        for &fd in request.fds {
+            result = result.and(self.fds.open(fd).and_then(|open| open.file.sync(false)));
+        }
+        reply.set(&FSyncResp {});
+        result
+    }
+
+    /// lisafs 6.11.
+    pub(super) fn pwrite(&self, request: &PWriteReq<'_>, reply: &mut Reply) -> Result<()> {
+        let open = self.fds.open(request.fd)?;
+        let count = open.file.write_at(request.data.0, request.offset)?;
+        reply.set(&PWriteResp {
+            count: count as u64,
+        });
+        Ok(())
+    }
+
+    /// lisafs 6.12. Reads into the response itself.
+    pub(super) fn pread(&self, request: &PReadReq, reply: &mut Reply) -> Result<()> {
+        let open = self.fds.open(request.fd)?;
+        if !open.file.can_read() {
+            return Err(Errno::BADF);
+        }
+        let head = <PReadResp<'_> as Message>::MIN_SIZE;
+        let most = self.max_message_size as usize - head;
+        let count = usize::try_from(request.count).unwrap_or(usize::MAX);
+        if count > most {
+            return Err(Errno::NOBUFS);
+        }
+        reply.set(&PReadResp {
+            data: ReadData(&[]),
+        });
+        let start = reply.frame.len();
+        reply.frame.resize(start + count, 0);
+        let into = reply.frame.get_mut(start..).unwrap_or_default();
+        let count = open.file.read_at(into, request.offset)?;
+        reply.frame.truncate(start + count);
+        // Both counts fit: a payload is at most the message size, which has 32 bits.
+        let mut writer = Writer::new(&mut reply.frame);
+        writer.patch_u32(0, (head + count) as u32);
+        writer.patch_u32(SocketHeader::SIZE, count as u32);
+        Ok(())
+    }
+
+    /// lisafs 6.18. Works on deleted files.
+    pub(super) fn fallocate(&self, request: &FAllocateReq, reply: &mut Reply) -> Result<()> {
+        let open = self.fds.open(request.fd)?;
+        let mode = request.mode as u32;
+        open.file.allocate(mode, request.offset, request.length)?;
+        reply.set(&FAllocateResp {});
+        Ok(())
+    }
+
+    /// lisafs 6.24. The budget is measured in the kernel's records.
+    pub(super) fn getdents(&self, request: &Getdents64Req, reply: &mut Reply) -> Result<()> {
+        let open = self.fds.open(request.dir_fd)?;
+        if !open.file.node().is_dir() {
+            return Err(Errno::NOTDIR);
+        }
+        if open.file.node().is_deleted() {
+            return Err(Errno::INVAL);
+        }
+        let mut position = open.position.lock();
+        let mut next = if request.count < 0 { 0 } else { *position };
+        let mut budget = request.count.unsigned_abs() as usize;
+        let room = self.max_message_size as usize - <Getdents64Resp<'_> as Message>::MIN_SIZE;
+        let mut entries = DirentsBuf::default();
+        open.file.read_dir(next, &mut |entry| {
+            if matches!(entry.name, b"." | b"..") {
+                next = entry.cookie;
+                return ControlFlow::Continue(());
+            }
+            let record = kernel_record_size(entry.name);
+            let wire = entries.wire_len() + Dirent::FIXED_SIZE + entry.name.len();
+            if record > budget || wire > room {
+                return ControlFlow::Break(());
+            }
+            if let Some(stat) = entry
+                .stat()
+                .ok()
+                .filter(|stat| super::check_type(stat).is_ok())
+            {
+                if !entries.push(&dirent(entry, &stat)) {
+                    return ControlFlow::Break(());
+                }
+                budget -= record;
+            }
+            next = entry.cookie;
+            ControlFlow::Continue(())
+        })?;
+        *position = next;
+        reply.set(&Getdents64Resp {
+            dirents: entries.as_dirents(),
+        });
+        Ok(())
+    }
+}
+
+/// Bytes of the kernel's record for an entry: fixed part, name and terminator, rounded up to 8.
+fn kernel_record_size(name: &[u8]) -> usize {
+    (19 + name.len() + 1).next_multiple_of(8)
+}
+
+fn dirent<'a>(entry: &DirEntry<'a>, stat: &crate::host::Stat) -> Dirent<'a> {
+    Dirent {
+        ino: stat.stx_ino,
+        dev_minor: stat.stx_dev_minor,
+        dev_major: stat.stx_dev_major,
+        off: entry.cookie,
+        dtype: (stat.stx_mode >> 12) as u8,
+        name: entry.name,
+    }
+}
