@@ -230,6 +230,20 @@ impl Stream {
         Ok(())
     }
 
+    /// Waits until [`Stream::try_send`] may take something, the end of the stream included; with
+    /// `or_input` until then or until there is something to receive. Sockets only.
+    pub fn wait_output(&self, or_input: bool, wait: &Wait<'_>) -> io::Result<()> {
+        let flags = match or_input {
+            true => PollFlags::OUT | PollFlags::IN,
+            false => PollFlags::OUT,
+        };
+        wait.ready(self.output(), flags, self.closing())?;
+        if self.closed.is_set() {
+            return Err(Errno::CONNABORTED.into());
+        }
+        Ok(())
+    }
+
     /// Ends the stream in both directions and wakes whoever waits on it. Idempotent.
     pub fn shutdown(&self) {
         self.closed.set();

@@ -218,6 +218,11 @@ impl Node {
         rustix::fs::fstatfs(&self.fd)
     }
 
+    /// The number of that file system: the host's first word low.
+    pub fn filesystem_id(&self) -> Result<u64> {
+        rustix::fs::fstatvfs(&self.fd).map(|numbers| numbers.f_fsid)
+    }
+
     /// The target of a symbolic link; another type is `EINVAL`. Locks: read.
     pub fn read_link(&self) -> Result<Vec<u8>> {
         if self.file_type != FileType::Symlink {

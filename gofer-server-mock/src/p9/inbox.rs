@@ -10,6 +10,15 @@ use gofer_transport::{Stream, Wait};
 /// comes, and goes back when it has gone.
 const ROOM: usize = 64 << 10;
 
+/// A request as it arrived.
+#[derive(Debug)]
+pub(super) struct Incoming<'a> {
+    pub(super) header: Header,
+    pub(super) body: &'a [u8],
+    /// Nothing has arrived behind it yet.
+    pub(super) alone: bool,
+}
+
 /// What was received and not yet taken, in the order of the stream.
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -25,19 +34,9 @@ impl Inbox {
         }
     }
 
-    /// Whether everything received has been taken: nobody waits behind the last request.
-    pub(super) fn is_empty(&self) -> bool {
-        self.unread.is_empty()
-    }
-
-    /// Waits for the next request and takes it: header and body. `None` is the end of the stream
-    /// between requests; the end inside of one is `UnexpectedEof`, a size below 7 or above `limit`
+    /// Waits for the next request and takes it. `None` is the end of the stream between requests; the end inside of one is `UnexpectedEof`, a size below 7 or above `limit`
     /// is `InvalidData`. Takes no descriptors: the kernel closes what a client sends.
-    pub(super) fn next(
-        &mut self,
-        stream: &Stream,
-        limit: u32,
-    ) -> io::Result<Option<(Header, &[u8])>> {
+    pub(super) fn next(&mut self, stream: &Stream, limit: u32) -> io::Result<Option<Incoming<'_>>> {
         if !self.fill(stream, HEADER_SIZE)? {
             return Ok(None);
         }
@@ -47,13 +46,18 @@ impl Inbox {
         let start = self.unread.start;
         self.unread.start += header.size as usize;
         let body = self.buffer.get(start + HEADER_SIZE..self.unread.start);
-        Ok(Some((header, body.unwrap_or_default())))
+        Ok(Some(Incoming {
+            header,
+            body: body.unwrap_or_default(),
+            alone: self.unread.is_empty(),
+        }))
     }
 
     fn header(&self, limit: u32) -> io::Result<Header> {
         let bytes = self.buffer.get(self.unread.clone()).unwrap_or_default();
         let head = bytes.first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
-        Header::decode(head, limit).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        Header::decode(head, limit)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Receives until `count` bytes are unread; `false` if the stream ended before the first.
@@ -92,7 +96,9 @@ mod tests {
     use super::*;
 
     fn send(stream: &Stream, bytes: &[u8]) {
-        stream.send(&[IoSlice::new(bytes)], &[], &Wait::default()).unwrap();
+        stream
+            .send(&[IoSlice::new(bytes)], &[], &Wait::default())
+            .unwrap();
     }
 
     fn message(size: usize, fill: u8) -> Vec<u8> {
@@ -104,7 +110,13 @@ mod tests {
     #[test]
     fn requests_come_out_whole_however_they_arrive() {
         let (client, server) = Stream::pair().unwrap();
-        let all = [message(7, 1), message(200_000, 2), message(8, 3), message(70_000, 4)].concat();
+        let all = [
+            message(7, 1),
+            message(200_000, 2),
+            message(8, 3),
+            message(70_000, 4),
+        ]
+        .concat();
         let sender = std::thread::spawn(move || {
             for piece in all.chunks(4_999) {
                 send(&client, piece);
@@ -112,7 +124,7 @@ mod tests {
         });
         let mut inbox = Inbox::new();
         for (size, fill) in [(7, 1), (200_000, 2), (8, 3), (70_000, 4)] {
-            let (header, body) = inbox.next(&server, 1 << 20).unwrap().unwrap();
+            let Incoming { header, body, .. } = inbox.next(&server, 1 << 20).unwrap().unwrap();
             assert_eq!((header.size, header.kind), (size, fill));
             assert_eq!(body.len(), size as usize - HEADER_SIZE);
             assert!(body.iter().all(|&byte| byte == fill));
@@ -126,10 +138,8 @@ mod tests {
         let (client, server) = Stream::pair().unwrap();
         send(&client, &[message(7, 1), message(9, 2)].concat());
         let mut inbox = Inbox::new();
-        inbox.next(&server, 100).unwrap().unwrap();
-        assert!(!inbox.is_empty());
-        inbox.next(&server, 100).unwrap().unwrap();
-        assert!(inbox.is_empty());
+        assert!(!inbox.next(&server, 100).unwrap().unwrap().alone);
+        assert!(inbox.next(&server, 100).unwrap().unwrap().alone);
     }
 
     #[test]

@@ -1,76 +1,118 @@
 //! One reply: its bytes and the descriptor that may travel beside them.
 
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 
-use gofer_9p::wire::{Data, Message, Rlerror, Rread, Tag};
+use gofer_9p::wire::{Data, Dirents, Message, Rlerror, Rread, Rreaddir, Tag};
 
 use crate::host::{Errno, Result};
 
-/// The reply to one request, made in a buffer that is used again.
+/// The reply to a request, in buffers that are used for one after the other.
 #[derive(Debug)]
 pub(super) struct Reply {
     tag: Tag,
     msize: u32,
-    pub(super) bytes: Vec<u8>,
+    /// The message up to its bulk data.
+    head: Vec<u8>,
+    /// Bulk data lies at its start. What is behind stays from earlier replies, so that the kernel
+    /// can write there without somebody having to clear it first.
+    data: Vec<u8>,
+    data_len: usize,
     /// Goes with the first byte of the reply (9P 10.2).
     pub(super) fd: Option<OwnedFd>,
 }
 
 impl Reply {
-    /// No reply yet to `tag`. Replies stay below `msize`: some clients refuse one of exactly that
-    /// size (9P 4.4).
-    pub(super) fn new(tag: Tag, msize: u32, mut buffer: Vec<u8>) -> Reply {
-        buffer.clear();
+    /// Room for replies.
+    pub(super) fn new() -> Reply {
         Reply {
-            tag,
-            msize,
-            bytes: buffer,
+            tag: Tag::NONE,
+            msize: 0,
+            head: Vec::new(),
+            data: Vec::new(),
+            data_len: 0,
             fd: None,
         }
+    }
+
+    /// Begins the reply to `tag`. It stays below `msize`: some clients refuse one of exactly that
+    /// size (9P 4.4).
+    pub(super) fn begin(&mut self, tag: Tag, msize: u32) {
+        self.tag = tag;
+        self.msize = msize;
+        self.head.clear();
+        self.data_len = 0;
+        self.fd = None;
     }
 
     pub(super) fn tag(&self) -> Tag {
         self.tag
     }
 
+    /// Bytes of the message.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.data_len
+    }
+
+    /// Bytes of memory, roughly.
+    pub(super) fn footprint(&self) -> usize {
+        size_of::<Reply>() + self.head.capacity() + self.data.capacity()
+    }
+
+    /// What goes on the wire.
+    pub(super) fn parts(&self) -> [IoSlice<'_>; 2] {
+        let data = self.data.get(..self.data_len).unwrap_or_default();
+        [IoSlice::new(&self.head), IoSlice::new(data)]
+    }
+
     /// Answers with `message`; one that is too large is `EMSGSIZE`.
     pub(super) fn send<'r>(&mut self, message: impl Message<'r>) -> Result<()> {
-        self.bytes.clear();
-        message.encode(self.tag, &mut self.bytes);
-        if self.bytes.len() >= self.msize as usize {
+        self.head.clear();
+        self.data_len = 0;
+        message.encode(self.tag, &mut self.head);
+        if self.head.len() >= self.msize as usize {
             return Err(Errno::MSGSIZE);
         }
         Ok(())
     }
 
-    /// Answers with Rread: `read` fills up to `count` bytes and says how many it did. No copy is
-    /// made of them.
+    /// Answers with Rread: `fill` puts up to `count` bytes where they are sent from, and says how
+    /// many.
     pub(super) fn send_read(
         &mut self,
         count: usize,
-        read: impl FnOnce(&mut [u8]) -> Result<usize>,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize>,
     ) -> Result<()> {
-        const HEAD_SIZE: usize = 11;
-        self.bytes.clear();
-        self.bytes.resize(HEAD_SIZE + count, 0);
-        let data = self.bytes.get_mut(HEAD_SIZE..).unwrap_or_default();
-        let filled = read(data)?.min(count);
-        self.bytes.truncate(HEAD_SIZE + filled);
-        let mut head = Vec::with_capacity(HEAD_SIZE);
-        let data = Data::apart(filled);
-        Rread { data }.encode_head(self.tag, &mut head);
-        if let Some(start) = self.bytes.get_mut(..HEAD_SIZE) {
-            start.copy_from_slice(&head);
+        if self.data.len() < count {
+            self.data.resize(count, 0);
         }
+        let filled = fill(self.data.get_mut(..count).unwrap_or_default())?;
+        self.data_len = filled.min(count);
+        let data = Data::apart(self.data_len);
+        Rread { data }.encode_head(self.tag, &mut self.head);
+        Ok(())
+    }
+
+    /// Answers with Rreaddir: `fill` appends entries, no more than the client has asked for.
+    pub(super) fn send_entries(
+        &mut self,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        self.data.clear();
+        fill(&mut self.data)?;
+        self.data_len = self.data.len();
+        let entries = Dirents::new(&self.data);
+        Rreaddir { entries }.encode_head(self.tag, &mut self.head);
         Ok(())
     }
 
     /// Answers with Rlerror.
     pub(super) fn fail(&mut self, errno: Errno) {
-        self.bytes.clear();
+        self.head.clear();
+        self.data_len = 0;
         self.fd = None;
         let ecode = errno_on_wire(errno);
-        Rlerror { ecode }.encode(self.tag, &mut self.bytes);
+        Rlerror { ecode }.encode(self.tag, &mut self.head);
     }
 }
 

@@ -1,0 +1,276 @@
+//! One connection: reads requests, has them carried out, sends the replies.
+//!
+//! A request that comes alone is carried out on the reading thread, so a lone caller waits for no
+//! other thread. When more has arrived behind it, or it may take its time, it goes to the
+//! connection's [`Workers`]. The reader itself never waits for the client to read: what a socket
+//! does not take at once is left to a worker as soon as the client sends more.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, Scope};
+use std::time::Duration;
+
+use gofer_9p::wire::{
+    DecodeError, MSIZE_MIN, Message, Rversion, TMessage, Tallocate, Tflush, Tfsync, Tversion,
+    Version,
+};
+use gofer_transport::Stream;
+
+use super::inbox::{Inbox, Incoming};
+use super::replies::{Broken, Replies, Sending};
+use super::reply::Reply;
+use super::session::Session;
+use super::workers::{Hands, Job, Work, Workers};
+use crate::host::{Errno, Export, Result};
+use crate::limits::Limits;
+
+/// Largest message before a size has been agreed on (9P 2.5).
+const FIRST_MESSAGE_SIZE: u32 = 8192;
+
+/// Most threads of one connection beside the reader: about as many as the kernel client keeps
+/// requests in flight, and more would only wait for the same disk.
+const THREADS_MAX: usize = 16;
+
+/// Bytes of replies a client may leave unread before no more of its requests are read.
+const BACKLOG_MAX: usize = 8 << 20;
+
+/// How long a client may take none of the replies that wait for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the threads of a connection share.
+#[derive(Debug)]
+struct Connection<'a> {
+    replies: Replies<'a>,
+    workers: Workers,
+}
+
+/// Serves `stream` until it ends.
+pub(super) fn run(stream: &Stream, export: &Arc<Export>, limits: &Limits) -> io::Result<()> {
+    let connection = Connection {
+        replies: Replies::new(stream, PATIENCE),
+        workers: Workers::new(limits.requests.min(THREADS_MAX)),
+    };
+    let result = std::thread::scope(|scope| {
+        let mut reader = Reader {
+            connection: &connection,
+            scope,
+            stream,
+            export,
+            limits,
+            session: None,
+            reply: Reply::new(),
+        };
+        let result = reader.read_all();
+        // Requests that run may finish; nobody gets their replies (9P 3.4).
+        connection.replies.close();
+        connection.workers.close();
+        result
+    });
+    connection.replies.verdict().and(result)
+}
+
+impl Connection<'_> {
+    /// What a worker thread does.
+    fn work(&self) {
+        let mut reply = Reply::new();
+        while let Some(work) = self.workers.next() {
+            self.carry_out(work, &mut reply);
+        }
+    }
+
+    fn carry_out(&self, work: Work, reply: &mut Reply) {
+        let sending = match work {
+            Work::Drain => Sending::Yours,
+            Work::Request(job) => {
+                reply.begin(job.header.tag, job.session.msize());
+                job.session.handle(job.header.kind, &job.body, reply);
+                // Whoever waits for this request waits for what it holds, too.
+                drop(job);
+                let sending = self.replies.finish(reply);
+                self.workers.done();
+                sending
+            }
+        };
+        if sending == Sending::Yours {
+            self.replies.drain();
+        }
+    }
+}
+
+/// The reading thread's side.
+struct Reader<'scope, 'env> {
+    connection: &'env Connection<'env>,
+    scope: &'scope Scope<'scope, 'env>,
+    stream: &'env Stream,
+    export: &'env Arc<Export>,
+    limits: &'env Limits,
+    /// `None` until Tversion has succeeded.
+    session: Option<Arc<Session>>,
+    reply: Reply,
+}
+
+impl Reader<'_, '_> {
+    fn read_all(&mut self) -> io::Result<()> {
+        let mut inbox = Inbox::new();
+        loop {
+            self.connection.replies.wait_for_room(BACKLOG_MAX);
+            let session = self.session.as_ref();
+            let limit = session.map_or(FIRST_MESSAGE_SIZE, |session| session.msize());
+            let Some(incoming) = inbox.next(self.stream, limit)? else {
+                return Ok(());
+            };
+            let taken = match incoming.header.kind {
+                Tversion::KIND => {
+                    self.version(&incoming);
+                    Ok(())
+                }
+                Tflush::KIND => self.flush(&incoming),
+                _ => self.request(&incoming),
+            };
+            if let Err(Broken) = taken {
+                let text = "a request has the tag of another";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        }
+    }
+
+    /// Carries the request out here, or leaves it to a worker.
+    fn request(&mut self, incoming: &Incoming<'_>) -> std::result::Result<(), Broken> {
+        let header = incoming.header;
+        self.connection.replies.begin(header.tag)?;
+        let Some(session) = &self.session else {
+            self.answer(incoming, |reply| {
+                reply.fail(Errno::PROTO);
+            });
+            return Ok(());
+        };
+        let session = session.clone();
+        if incoming.alone && !takes_time(header.kind) {
+            self.answer(incoming, |reply| {
+                session.handle(header.kind, incoming.body, reply)
+            });
+            return Ok(());
+        }
+        let body = incoming.body.to_vec();
+        let job = Job {
+            session,
+            header,
+            body,
+        };
+        let hands = self.connection.workers.push(job);
+        self.provide(hands);
+        Ok(())
+    }
+
+    /// Tflush (9P 3.3): a request no thread has begun is dropped without a reply, one that runs is
+    /// waited for.
+    fn flush(&mut self, incoming: &Incoming<'_>) -> std::result::Result<(), Broken> {
+        let connection = self.connection;
+        let tag = incoming.header.tag;
+        connection.replies.begin(tag)?;
+        let Ok(TMessage::Tflush(Tflush { oldtag })) = decode(incoming) else {
+            self.answer(incoming, |reply| reply.fail(Errno::PROTO));
+            return Ok(());
+        };
+        if connection.workers.cancel(oldtag) {
+            let sending = connection.replies.abandon(oldtag);
+            self.see_to(sending, incoming.alone);
+        }
+        let sending = connection.replies.flush(tag, oldtag);
+        self.see_to(sending, incoming.alone);
+        Ok(())
+    }
+
+    /// Tversion (9P 4.1): everything outstanding is aborted and every fid discarded, whatever
+    /// comes of it. It may have any tag.
+    fn version(&mut self, incoming: &Incoming<'_>) {
+        self.connection.replies.abort_all();
+        self.connection.workers.cancel_all();
+        self.session = None;
+        self.reply.begin(incoming.header.tag, FIRST_MESSAGE_SIZE);
+        if let Err(errno) = self.negotiate(incoming) {
+            self.reply.fail(errno);
+        }
+        let sending = self.connection.replies.send_untagged(&mut self.reply);
+        self.see_to(sending, incoming.alone);
+    }
+
+    fn negotiate(&mut self, incoming: &Incoming<'_>) -> Result<()> {
+        let Ok(TMessage::Tversion(Tversion { msize, version })) = decode(incoming) else {
+            return Err(Errno::PROTO);
+        };
+        let msize = msize.min(self.limits.message_size);
+        let Some(dialect) = Version::parse(version) else {
+            let version = Version::UNKNOWN;
+            return self.reply.send(Rversion { msize, version });
+        };
+        // Not a lower number: clients come down by themselves, and only on this error (9P 4.2).
+        if dialect.level() > Version::NEWEST.level() {
+            return Err(Errno::AGAIN);
+        }
+        if msize < MSIZE_MIN {
+            return Err(Errno::MSGSIZE);
+        }
+        self.reply.send(Rversion { msize, version })?;
+        let session = Session::new(
+            self.export.clone(),
+            dialect,
+            msize,
+            self.limits,
+            self.stream.kind(),
+        );
+        self.session = Some(Arc::new(session));
+        Ok(())
+    }
+
+    /// Ends an outstanding request here with the reply that `make` makes.
+    fn answer(&mut self, incoming: &Incoming<'_>, make: impl FnOnce(&mut Reply)) {
+        let msize = self
+            .session
+            .as_ref()
+            .map_or(FIRST_MESSAGE_SIZE, |session| session.msize());
+        self.reply.begin(incoming.header.tag, msize);
+        make(&mut self.reply);
+        let sending = self.connection.replies.finish(&mut self.reply);
+        self.see_to(sending, incoming.alone);
+    }
+
+    /// Sends what the client did not take at once: here while the client has nothing else to
+    /// say, otherwise by a worker.
+    fn see_to(&mut self, sending: Sending, alone: bool) {
+        if sending == Sending::Done
+            || alone && self.connection.replies.drain_until_input() == Sending::Done
+        {
+            return;
+        }
+        let hands = self.connection.workers.push_drain();
+        self.provide(hands);
+    }
+
+    /// Starts a worker if one is needed. Where the host refuses threads the reader does the work.
+    fn provide(&mut self, hands: Hands) {
+        if hands == Hands::Enough {
+            return;
+        }
+        let connection = self.connection;
+        let started = Builder::new()
+            .name("9p worker".into())
+            .spawn_scoped(self.scope, move || connection.work());
+        if started.is_ok() {
+            return;
+        }
+        connection.workers.no_thread();
+        while let Some(work) = connection.workers.orphan() {
+            connection.carry_out(work, &mut self.reply);
+        }
+    }
+}
+
+/// Whether requests of this type may wait for storage longer than others should wait for them.
+fn takes_time(kind: u8) -> bool {
+    matches!(kind, Tfsync::KIND | Tallocate::KIND)
+}
+
+fn decode<'a>(incoming: &Incoming<'a>) -> std::result::Result<TMessage<'a>, DecodeError> {
+    TMessage::decode(incoming.header.kind, incoming.body)
+}

@@ -1,0 +1,204 @@
+//! The fids of a session (9P 5).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gofer_9p::wire::{Fid, XattrFlags};
+use parking_lot::Mutex;
+
+use super::locks::Handle;
+use crate::host::{Errno, Node, OpenFile, Result};
+
+/// Largest value of an extended attribute on Linux, and so the most a fid keeps of one.
+pub(super) const XATTR_SIZE_MAX: usize = 65_536;
+
+/// Most bytes of attribute values that the fids of a session keep.
+const XATTR_BYTES_MAX: usize = 4 << 20;
+
+/// What a fid stands for. Never changes: a request that turns a fid into something else puts
+/// another one in its place, so requests that run at the same time keep what they found.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) node: Arc<Node>,
+    /// Where the attach was; `..` does not lead further up (9P 8.3).
+    pub(super) root: Arc<Node>,
+    pub(super) state: State,
+}
+
+/// The states of 9P 5.2.
+#[derive(Debug)]
+pub(super) enum State {
+    Unopened,
+    Open(Open),
+    /// The value of an extended attribute, as it was when the fid was made (9P 8.17).
+    XattrRead(XattrBytes),
+    /// Stored when the fid is clunked (9P 8.18).
+    XattrWrite(XattrWrite),
+}
+
+/// An open file, and the locks taken through this fid.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) file: OpenFile,
+    pub(super) handle: Handle,
+}
+
+/// A value that is being written.
+#[derive(Debug)]
+pub(super) struct XattrWrite {
+    pub(super) name: Vec<u8>,
+    /// Bytes the client has announced.
+    pub(super) size: usize,
+    pub(super) flags: XattrFlags,
+    pub(super) value: Mutex<XattrBytes>,
+}
+
+impl Target {
+    pub(super) fn unopened(node: Arc<Node>, root: Arc<Node>) -> Target {
+        Target {
+            node,
+            root,
+            state: State::Unopened,
+        }
+    }
+
+    /// The same file in another state.
+    pub(super) fn with(&self, state: State) -> Target {
+        Target {
+            node: self.node.clone(),
+            root: self.root.clone(),
+            state,
+        }
+    }
+
+    /// The file of a fid that stands for a place in the tree: `EINVAL` for an attribute's value.
+    pub(super) fn file(&self) -> Result<&Arc<Node>> {
+        match self.state {
+            State::Unopened | State::Open(_) => Ok(&self.node),
+            State::XattrRead(_) | State::XattrWrite(_) => Err(Errno::INVAL),
+        }
+    }
+
+    /// The file of a fid that is not open yet: `EINVAL` for any other.
+    pub(super) fn unopened_file(&self) -> Result<&Arc<Node>> {
+        match self.state {
+            State::Unopened => Ok(&self.node),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    /// The open file: `EBADF` for a fid that is none.
+    pub(super) fn open(&self) -> Result<&Open> {
+        match &self.state {
+            State::Open(open) => Ok(open),
+            _ => Err(Errno::BADF),
+        }
+    }
+}
+
+/// The fids of a session by number. The lock is a leaf: nothing is closed under it.
+#[derive(Debug)]
+pub(super) struct Fids {
+    table: Mutex<HashMap<Fid, Arc<Target>>>,
+    max: usize,
+    xattr_bytes: Arc<AtomicUsize>,
+}
+
+impl Fids {
+    /// At most `max` fids at a time.
+    pub(super) fn new(max: usize) -> Fids {
+        Fids {
+            table: Mutex::default(),
+            max,
+            xattr_bytes: Arc::default(),
+        }
+    }
+
+    /// What `fid` stands for; `EBADF` when nothing.
+    pub(super) fn get(&self, fid: Fid) -> Result<Arc<Target>> {
+        self.table.lock().get(&fid).cloned().ok_or(Errno::BADF)
+    }
+
+    /// Whether `fid` could be made: `EINVAL` when it is in use or no fid at all, `EMFILE` when
+    /// there are too many. For requests that should fail before they do anything.
+    pub(super) fn check_new(&self, fid: Fid) -> Result<()> {
+        let table = self.table.lock();
+        if fid == Fid::NONE || table.contains_key(&fid) {
+            return Err(Errno::INVAL);
+        }
+        if table.len() >= self.max {
+            return Err(Errno::MFILE);
+        }
+        Ok(())
+    }
+
+    /// Makes `fid`; errors as [`Fids::check_new`].
+    pub(super) fn insert(&self, fid: Fid, target: Target) -> Result<()> {
+        let target = Arc::new(target);
+        let mut table = self.table.lock();
+        if fid == Fid::NONE || table.contains_key(&fid) {
+            return Err(Errno::INVAL);
+        }
+        if table.len() >= self.max {
+            return Err(Errno::MFILE);
+        }
+        table.insert(fid, target);
+        Ok(())
+    }
+
+    /// Turns `fid` from `old` into `new`; `EINVAL` when it is not `old` any more, because another
+    /// request was faster.
+    pub(super) fn replace(&self, fid: Fid, old: &Arc<Target>, new: Target) -> Result<()> {
+        let new = Arc::new(new);
+        let mut table = self.table.lock();
+        match table
+            .get_mut(&fid)
+            .filter(|target| Arc::ptr_eq(target, old))
+        {
+            Some(target) => {
+                *target = new;
+                Ok(())
+            }
+            None => Err(Errno::INVAL),
+        }
+    }
+
+    /// Ends `fid`; `EBADF` when there is none. Requests that use it keep its target.
+    pub(super) fn remove(&self, fid: Fid) -> Result<Arc<Target>> {
+        self.table.lock().remove(&fid).ok_or(Errno::BADF)
+    }
+
+    /// Counts `bytes` of an attribute's value. Larger than any value can be is `E2BIG`, too much
+    /// in all fids together `ENOMEM`.
+    pub(super) fn xattr_bytes(&self, bytes: Vec<u8>, room: usize) -> Result<XattrBytes> {
+        if room > XATTR_SIZE_MAX {
+            return Err(Errno::TOOBIG);
+        }
+        let before = self.xattr_bytes.fetch_add(room, Ordering::Relaxed);
+        // Counted first, so that dropping it on the error path is balanced.
+        let kept = XattrBytes {
+            bytes,
+            room,
+            total: self.xattr_bytes.clone(),
+        };
+        if before + room > XATTR_BYTES_MAX {
+            return Err(Errno::NOMEM);
+        }
+        Ok(kept)
+    }
+}
+
+/// The value of an extended attribute that counts against its session's budget.
+#[derive(Debug)]
+pub(super) struct XattrBytes {
+    pub(super) bytes: Vec<u8>,
+    room: usize,
+    total: Arc<AtomicUsize>,
+}
+
+impl Drop for XattrBytes {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.room, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,162 @@
+//! Content: Tread, Twrite, Treaddir, Tfsync, Tflushf, Tallocate.
+
+use std::ops::ControlFlow;
+
+use gofer_9p::wire::{
+    Dirent, Qid, Rallocate, Rflushf, Rfsync, Rwrite, Tallocate, Tflushf, Tfsync, Tread, Treaddir,
+    Twrite,
+};
+use gofer_transport::codec::Writer;
+
+use crate::host::{DirEntry, Errno, FileType, Identity, Result};
+use crate::p9::SHARED;
+use crate::p9::fids::{State, Target, XattrWrite};
+use crate::p9::qid;
+use crate::p9::reply::Reply;
+use crate::p9::session::Session;
+
+impl Session {
+    /// Reads from a file or from the value of an attribute; too large a count is cut (9P 8.6).
+    pub(super) fn read(&self, request: Tread, reply: &mut Reply) -> Result<()> {
+        let target = self.target(request.fid)?;
+        let count = self.payload_max().min(request.count as usize);
+        match &target.state {
+            State::Open(_) if target.node.is_dir() => Err(Errno::ISDIR),
+            State::Open(open) => {
+                reply.send_read(count, |buffer| open.file.read_at(buffer, request.offset))
+            }
+            State::XattrRead(value) => {
+                let start = usize::try_from(request.offset).unwrap_or(usize::MAX);
+                let rest = value.bytes.get(start..).unwrap_or_default();
+                reply.send_read(count.min(rest.len()), |buffer| {
+                    let count = buffer.len();
+                    buffer.copy_from_slice(rest.get(..count).unwrap_or_default());
+                    Ok(count)
+                })
+            }
+            State::Unopened | State::XattrWrite(_) => Err(Errno::BADF),
+        }
+    }
+
+    /// Writes to a file, or the value of an attribute before it is stored (9P 8.7).
+    pub(super) fn write(&self, request: Twrite<'_>) -> Result<Rwrite> {
+        let target = self.target(request.fid)?;
+        let data = request.data.as_bytes();
+        let count = match &target.state {
+            State::Open(open) => open.file.write_at(data, request.offset)?,
+            State::XattrWrite(write) => write_value(write, data, request.offset)?,
+            State::Unopened | State::XattrRead(_) => return Err(Errno::BADF),
+        };
+        if count == 0 && !data.is_empty() {
+            // The kernel client would try again for ever.
+            return Err(Errno::IO);
+        }
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(Rwrite { count })
+    }
+
+    /// Lists as many entries behind the cookie as fit. Where not even one fits, that is `EINVAL`:
+    /// an empty reply is the end (9P 8.19).
+    pub(super) fn read_dir(&self, request: Treaddir, reply: &mut Reply) -> Result<()> {
+        let target = self.target(request.fid)?;
+        let open = target.open()?;
+        let room = self.payload_max().min(request.count as usize);
+        reply.send_entries(|out| {
+            let mut failed = None;
+            open.file.read_dir(request.offset, &mut |entry| {
+                if out.len() + Dirent::HEAD_SIZE + entry.name.len() > room {
+                    if out.is_empty() {
+                        failed = Some(Errno::INVAL);
+                    }
+                    return ControlFlow::Break(());
+                }
+                match dirent(&target, entry) {
+                    Ok(dirent) => dirent.write(&mut Writer::new(out)),
+                    // It vanished while it was listed.
+                    Err(Errno::NOENT) => {}
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                }
+                ControlFlow::Continue(())
+            })?;
+            failed.map_or(Ok(()), Err)
+        })
+    }
+
+    /// Brings a file or directory to stable storage; the old form of the request has no
+    /// `datasync` (9P 8.22).
+    pub(super) fn fsync(&self, request: Tfsync) -> Result<Rfsync> {
+        let target = self.target(request.fid)?;
+        let data_only = request.datasync.is_some_and(|datasync| datasync != 0);
+        target.open()?.file.sync(data_only)?;
+        Ok(Rfsync {})
+    }
+
+    /// Nothing is buffered here that the host does not have yet (9P 9.2).
+    pub(super) fn flush_file(&self, request: Tflushf) -> Result<Rflushf> {
+        self.target(request.fid)?;
+        Ok(Rflushf {})
+    }
+
+    /// fallocate(2) (9P 9.6).
+    pub(super) fn allocate(&self, request: Tallocate) -> Result<Rallocate> {
+        let target = self.target(request.fid)?;
+        self.check_writable()?;
+        let file = &target.open()?.file;
+        file.allocate(request.mode, request.offset, request.length)?;
+        Ok(Rallocate {})
+    }
+}
+
+/// Puts `data` into the value that a clunk will store, never beyond what was announced.
+fn write_value(write: &XattrWrite, data: &[u8], offset: u64) -> Result<usize> {
+    let start = usize::try_from(offset).map_err(|_| Errno::INVAL)?;
+    let end = start.checked_add(data.len()).ok_or(Errno::INVAL)?;
+    if end > write.size {
+        return Err(Errno::NOSPC);
+    }
+    let value = &mut write.value.lock().bytes;
+    if start > value.len() {
+        return Err(Errno::INVAL);
+    }
+    if value.len() < end {
+        value.resize(end, 0);
+    }
+    if let Some(place) = value.get_mut(start..end) {
+        place.copy_from_slice(data);
+    }
+    Ok(data.len())
+}
+
+/// An entry for the wire. Its qid has the number that the directory lists, without a look at the
+/// file, and no version.
+fn dirent<'a>(target: &Target, entry: &DirEntry<'a>) -> Result<Dirent<'a>> {
+    let dir = &target.node;
+    let (file, file_type) = match entry.name {
+        b"." => (dir.identity(), FileType::Directory),
+        b".." if dir.identity() == target.root.identity() => (dir.identity(), FileType::Directory),
+        b".." => (dir.parent().identity(), FileType::Directory),
+        _ => {
+            let ino = entry.ino;
+            (
+                Identity {
+                    ino,
+                    ..dir.identity()
+                },
+                entry.known_type()?,
+            )
+        }
+    };
+    Ok(Dirent {
+        qid: Qid {
+            kind: qid::qid_type(file_type),
+            version: 0,
+            path: SHARED.qid_paths.path(file),
+        },
+        offset: entry.cookie,
+        kind: qid::entry_type(file_type),
+        name: entry.name,
+    })
+}
