@@ -191,6 +191,25 @@ message! { 'r
     ErrorResp of Mid::ERROR, 4 bytes { errno: u32 }
 }
 
+impl PWriteReq<'_> {
+    /// Appends header and payload as [`Message::encode_head`] does, for `len` bytes of data that
+    /// lie in several places.
+    pub fn encode_head_for(offset: u64, fd: Fdid, len: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        PWriteReq {
+            offset,
+            fd,
+            data: WriteData(&[]),
+        }
+        .encode_head(out);
+        let size = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        let end = out.len();
+        let mut writer = Writer::new(out);
+        writer.patch_u32(start, size(PWriteReq::MIN_SIZE.saturating_add(len)));
+        writer.patch_u32(end - 4, size(len));
+    }
+}
+
 messages! { 'q 'r;
     /// Asks for the root and for what the server can do (lisafs 6.1).
     1 MOUNT Mount, 1 descriptors

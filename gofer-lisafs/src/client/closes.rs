@@ -1,0 +1,93 @@
+//! FDIDs that nobody needs any more, on their way to a Close (lisafs 10.5).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gofer_vfs::remote::Promptness;
+use parking_lot::Mutex;
+
+use super::incoming::Incoming;
+use crate::wire::{AnyResponse, Fdid, Value};
+
+/// How many FDIDs are collected before a call takes them along.
+const BATCH: usize = 100;
+
+/// Collects FDIDs. Adding one never blocks and may be done under any lock.
+#[derive(Default)]
+pub(super) struct Closes {
+    queue: Mutex<Vec<Fdid>>,
+    /// Whether the next call should send them: the batch is full, or one of them is urgent.
+    due: AtomicBool,
+}
+
+impl Closes {
+    /// Adds one. 0 names nothing and is ignored.
+    pub(super) fn push(&self, fd: Fdid, when: Promptness) {
+        if fd == Fdid::NONE {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        queue.push(fd);
+        if when == Promptness::Prompt || queue.len() >= BATCH {
+            self.due.store(true, Ordering::Release);
+        }
+    }
+
+    /// Takes all, if it is time to send them.
+    pub(super) fn take_due(&self) -> Vec<Fdid> {
+        match self.due.load(Ordering::Acquire) {
+            true => self.take_all(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Takes all.
+    pub(super) fn take_all(&self) -> Vec<Fdid> {
+        let mut queue = self.queue.lock();
+        self.due.store(false, Ordering::Release);
+        std::mem::take(&mut *queue)
+    }
+
+    /// Adds whatever FDIDs came with the response of a call that was given up.
+    pub(super) fn adopt(&self, orphan: &Incoming) {
+        let mid = orphan.header().message;
+        if mid != orphan.request || orphan.fault().is_some() {
+            return;
+        }
+        let Ok(response) = AnyResponse::decode(mid, &orphan.body) else {
+            return;
+        };
+        response.fields(&mut |_, value| match value {
+            Value::Fdid(fd) => self.push(fd, Promptness::Batched),
+            Value::Inode(inode) => self.push(inode.control_fd, Promptness::Batched),
+            Value::Inodes(inodes) => {
+                for inode in inodes {
+                    self.push(inode.control_fd, Promptness::Batched);
+                }
+            }
+            _ => {}
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closes_become_due_by_number_and_by_urgency() {
+        let closes = Closes::default();
+        for number in 0..BATCH as u64 {
+            closes.push(Fdid::new(number), Promptness::Batched);
+        }
+        assert!(
+            closes.take_due().is_empty(),
+            "0 names nothing and does not count"
+        );
+        closes.push(Fdid::new(1000), Promptness::Batched);
+        assert_eq!(closes.take_due().len(), BATCH);
+        closes.push(Fdid::new(7), Promptness::Batched);
+        closes.push(Fdid::new(8), Promptness::Prompt);
+        assert_eq!(closes.take_due(), [Fdid::new(7), Fdid::new(8)]);
+        assert!(closes.take_due().is_empty());
+    }
+}

@@ -1,0 +1,134 @@
+//! A client: the traits of [`gofer_vfs::remote`] over one Unix stream socket.
+//!
+//! - `communicator.rs` owns the socket and gives it to one caller at a time; `incoming.rs` is one
+//!   response on its way in.
+//! - `connection.rs` turns typed requests into typed responses, with the checks of lisafs 10.
+//! - `attached.rs`, `file.rs`, `handle.rs`, `socket.rs` implement the traits.
+//!
+//! Callers drive the socket themselves: there is no thread. The loss of the connection shows in
+//! the first call after it, and from then on in all, as `EIO`.
+//!
+//! Locks: the gate of the communicator, the queue of closes, the pool of buffers and the list of
+//! subscribers are leaves, held for moments and never over a wait. The lock on a directory
+//! handle's listing is held over the request of `read_dir`, which its callers do not share.
+
+mod attached;
+mod closes;
+mod communicator;
+mod connection;
+mod convert;
+mod donated;
+mod file;
+mod handle;
+mod incoming;
+mod listing;
+mod socket;
+mod walk;
+mod xattr;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gofer_transport::{Stream, Tracer, TransportKind};
+use gofer_vfs::Errno;
+use gofer_vfs::error::printable;
+use gofer_vfs::remote::{Call, Fate, RemoteError, RemoteFilesystem};
+
+use attached::Attached;
+use communicator::Loss;
+use connection::Connection;
+
+/// How long connecting may take when [`Config::timeout`] does not say.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How to connect.
+#[derive(Clone, Default, Debug)]
+pub struct Config {
+    /// The directory (or file) below the server's root that becomes the root; empty for the
+    /// server's root itself. No component may be a symbolic link.
+    pub aname: Vec<u8>,
+    /// Bounds every call that has no deadline of its own, with `ETIMEDOUT`; connecting takes at
+    /// most 30 seconds without it.
+    pub timeout: Option<Duration>,
+    /// Gets one line per message.
+    pub tracer: Tracer,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The socket does not work.
+    #[error("cannot use the connection: {0}")]
+    Io(Errno),
+    /// The server ended the connection instead of answering.
+    #[error("the server closed the connection (does it speak another protocol?)")]
+    Closed,
+    /// What the server answered is not lisafs.
+    #[error("the server does not speak lisafs: {0}")]
+    Protocol(&'static str),
+    /// The server, or the clock, said no.
+    #[error("{what}: {errno}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+        /// Why not.
+        errno: Errno,
+    },
+}
+
+impl ConnectError {
+    /// The error number that fits best.
+    pub fn errno(&self) -> Errno {
+        match self {
+            ConnectError::Io(errno) | ConnectError::Refused { errno, .. } => *errno,
+            ConnectError::Closed => Errno::ECONNRESET,
+            ConnectError::Protocol(_) => Errno::EPROTO,
+        }
+    }
+}
+
+/// Mounts over a connected Unix stream socket, and finds [`Config::aname`] below its root.
+///
+/// Blocks until the server has answered, 30 seconds at most or as [`Config::timeout`] says. A
+/// TCP connection is [`ConnectError::Io`] with `EINVAL` (semantics 2.4): it carries no
+/// descriptors.
+pub fn connect(stream: Stream, config: Config) -> Result<Arc<dyn RemoteFilesystem>, ConnectError> {
+    if stream.kind() != TransportKind::Unix {
+        return Err(ConnectError::Io(Errno::EINVAL));
+    }
+    let connection = Arc::new(Connection::new(stream, config.timeout, config.tracer));
+    let timeout = config.timeout.unwrap_or(CONNECT_TIMEOUT);
+    let call = Call {
+        deadline: Instant::now().checked_add(timeout),
+        cancel: None,
+    };
+    match Attached::new(connection.clone(), &config.aname, &call) {
+        Ok(attached) => Ok(Arc::new(attached)),
+        Err(error) => {
+            let reason = reason(connection.loss(), error, &config.aname);
+            connection.shutdown();
+            Err(reason)
+        }
+    }
+}
+
+fn reason(loss: Option<Loss>, error: RemoteError, aname: &[u8]) -> ConnectError {
+    match (loss, error.fate) {
+        (Some(Loss::Closed | Loss::Io(Errno::ECONNRESET)), _) => ConnectError::Closed,
+        (Some(Loss::Io(errno)), _) => ConnectError::Io(errno),
+        (Some(Loss::Garbage), _) => ConnectError::Protocol("what it sent is no response"),
+        (_, Fate::Unknown) if error.errno != Errno::ETIMEDOUT => {
+            ConnectError::Protocol("its response is malformed")
+        }
+        _ => {
+            let what = match aname {
+                [] => "mount".to_string(),
+                aname => format!("mount {}", printable(aname)),
+            };
+            ConnectError::Refused {
+                what,
+                errno: error.errno,
+            }
+        }
+    }
+}
