@@ -295,8 +295,12 @@ impl Shared<'_> {
         let endpoint = match (export.fd, export.listen) {
             (Some(fd), None) => Endpoint::Fd(fd),
             (None, Some(address)) => Endpoint::Listen(address),
-            (Some(_), Some(_)) => return Err(format!("{root}: give fd or listen, not both")),
-            (None, None) => return Err(format!("{root}: give --listen ADDRESS or --fd N")),
+            (Some(_), Some(_)) => return Err(format!("{root}: an export has either fd or listen")),
+            (None, None) => {
+                return Err(format!(
+                    "{root}: where? give --listen ADDRESS or --fd N (in a file: listen or fd)"
+                ));
+            }
         };
         // A flag beats what the file says of one export, which beats what it says of all.
         let flags = self.flags;

@@ -27,6 +27,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::cli::{FifosArg, Mode, ProtocolArg, SocketsArg, descriptor};
 use crate::limits::Limits;
 use crate::listen::Address;
+use crate::run::reason;
 
 /// A whole file.
 #[derive(Deserialize, Default, Debug)]
@@ -78,6 +79,7 @@ impl From<ConfigLimits> for Limits {
             message_size: config
                 .message_size
                 .map_or(default.message_size, |MessageSize(size)| size),
+            ..default
         }
     }
 }
@@ -150,7 +152,7 @@ impl Config {
             place,
             message,
         };
-        let text = fs::read_to_string(file).map_err(|cause| error(None, cause.to_string()))?;
+        let text = fs::read_to_string(file).map_err(|cause| error(None, reason(&cause)))?;
         toml::from_str(&text).map_err(|cause| {
             let place = cause.span().map(|span| place(&text, span.start));
             error(place, cause.message().trim().replace('\n', ", "))

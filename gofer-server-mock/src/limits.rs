@@ -1,5 +1,7 @@
 //! How much clients may ask for before they are refused.
 
+use std::time::Duration;
+
 /// Limits of a server. Each connection has its own count of everything but connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -13,6 +15,8 @@ pub struct Limits {
     /// Bytes of one message: the payload of a lisafs frame, and the msize of 9P, which is never
     /// agreed above 1 MiB.
     pub message_size: u32,
+    /// How long a client may take nothing of the replies that wait for it. Then it is dropped.
+    pub patience: Duration,
 }
 
 impl Limits {
@@ -30,6 +34,7 @@ impl Default for Limits {
             handles: 65_536,
             requests: 64,
             message_size: (2 << 20) - 4096,
+            patience: Duration::from_secs(30),
         }
     }
 }

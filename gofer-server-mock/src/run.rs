@@ -45,7 +45,7 @@ impl Failure {
 }
 
 /// The text of an error without the "os error" number people do not need.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
     let mut text = text[..end].to_string();
@@ -197,8 +197,13 @@ impl Daemon {
             endpoint,
         } in plan.exports
         {
-            let export = Export::open(&root, policy)
-                .map_err(|error| Failure::failed(root.display())(error.into()))?;
+            let export = Export::open(&root, policy).map_err(|error| match error {
+                Errno::INVAL => Failure::Failed(format!(
+                    "{}: neither a directory nor a regular file",
+                    root.display()
+                )),
+                error => Failure::failed(root.display())(error.into()),
+            })?;
             match endpoint {
                 Endpoint::Listen(address) => {
                     let listener = Listener::bind(&address)
@@ -359,6 +364,9 @@ impl Connections {
             let _registered = registered;
             match server::serve(stream, export, protocol, &limits) {
                 Ok(()) => tracing::info!(%name, id, "connection ended"),
+                Err(error) if is_departure(&error) => {
+                    tracing::info!(%name, id, %error, "client left");
+                }
                 Err(error) => tracing::warn!(%name, id, %error, "connection ended"),
             }
         };
@@ -382,6 +390,12 @@ impl Connections {
             }
         }
     }
+}
+
+/// Whether the client just went away, which clients may.
+fn is_departure(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 /// Takes a connection off the list when its thread ends, by panic too.

@@ -124,7 +124,7 @@ impl Node {
         let _file = self.lock.read();
         let path = sys::magic_path(self);
         sized(|buffer| match buffer {
-            None => rustix::fs::getxattr(&path, name, &mut [0u8; 0][..]),
+            None => rustix::fs::getxattr_query(&path, name),
             Some(buffer) => rustix::fs::getxattr(&path, name, spare_capacity(buffer)),
         })
     }
@@ -142,7 +142,7 @@ impl Node {
         let _file = self.lock.read();
         let path = sys::magic_path(self);
         sized(|buffer| match buffer {
-            None => rustix::fs::listxattr(&path, &mut [0u8; 0][..]),
+            None => rustix::fs::listxattr_query(&path),
             Some(buffer) => rustix::fs::listxattr(&path, spare_capacity(buffer)),
         })
     }

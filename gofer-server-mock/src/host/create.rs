@@ -5,11 +5,36 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev};
 
 use super::attr::set_owner;
-use super::node::{Found, Identity, Node};
-use super::{Errno, Name, OpenFile, Owner, Result, sys};
+use super::node::{Found, Identity, Node, file_type};
+use super::{Errno, Name, OpenFile, Owner, Result, Stat, sys};
 
 /// Rounds of "is it there? create it!" before a creation gives up on names that come and go.
 const CREATE_ATTEMPTS: usize = 16;
+
+/// What must be found under a name for it to be what was just made there.
+#[derive(Clone, Copy)]
+pub(super) enum Made {
+    /// This file.
+    File(Identity),
+    /// A fresh file of this type: with one name (a directory may have any number), and owned by
+    /// this process. The host gives no descriptor of what it made, and somebody else with access
+    /// to the directory may have put another file there, to have it given away.
+    Fresh(FileType),
+}
+
+impl Made {
+    fn check(self, stat: &Stat) -> Result<()> {
+        let as_made = match self {
+            Made::File(made) => made == Identity::of(stat),
+            Made::Fresh(made) => {
+                file_type(stat) == made
+                    && (made == FileType::Directory || stat.stx_nlink == 1)
+                    && stat.stx_uid == rustix::process::geteuid().as_raw()
+            }
+        };
+        if as_made { Ok(()) } else { Err(Errno::AGAIN) }
+    }
+}
 
 /// What [`Node::create`] made or found.
 #[derive(Debug)]
@@ -71,12 +96,12 @@ impl Node {
         let bits = Mode::from_raw_mode(mode & 0o7777);
         let fd = rustix::fs::openat(self, name.as_bytes(), open, bits)?;
         let made = sys::stat(&fd)?;
-        let result = self.finish(name, mode, owner, Some(Identity::of(&made)));
-        let result = result.and_then(|found| {
+        let made = Made::File(Identity::of(&made));
+        let result = self.finish(name, mode, owner, made).and_then(|found| {
             let file = OpenFile::new(found.node.clone(), fd, access)?;
             Ok(Created { found, file })
         });
-        self.undo_on_error(name, Some(Identity::of(&made)), AtFlags::empty(), result)
+        self.undo_on_error(name, made, AtFlags::empty(), result)
     }
 
     /// Creates the directory `name`. Locks: write.
@@ -86,15 +111,16 @@ impl Node {
         let _dir = self.lock.write();
         let bits = Mode::from_raw_mode(mode & 0o7777);
         rustix::fs::mkdirat(self, name.as_bytes(), bits)?;
-        let result = self.finish(name, 0, owner, None);
-        self.undo_on_error(name, None, AtFlags::REMOVEDIR, result)
+        let made = Made::Fresh(FileType::Directory);
+        let result = self.finish(name, 0, owner, made);
+        self.undo_on_error(name, made, AtFlags::REMOVEDIR, result)
     }
 
-    /// Creates a file of `file_type`, with device number `major`:`minor` for a device. Locks: write.
+    /// Creates a file of type `kind`, with device number `major`:`minor` for a device. Locks: write.
     pub fn mknod(
         self: &Arc<Node>,
         name: Name<'_>,
-        file_type: FileType,
+        kind: FileType,
         mode: u32,
         device: (u32, u32),
         owner: Owner,
@@ -104,9 +130,10 @@ impl Node {
         let _dir = self.lock.write();
         let bits = Mode::from_raw_mode(mode & 0o7777);
         let device = makedev(device.0, device.1);
-        rustix::fs::mknodat(self, name.as_bytes(), file_type, bits, device)?;
-        let result = self.finish(name, mode, owner, None);
-        self.undo_on_error(name, None, AtFlags::empty(), result)
+        rustix::fs::mknodat(self, name.as_bytes(), kind, bits, device)?;
+        let made = Made::Fresh(kind);
+        let result = self.finish(name, mode, owner, made);
+        self.undo_on_error(name, made, AtFlags::empty(), result)
     }
 
     /// Creates the symbolic link `name` to `target`, which is not looked at. Locks: write.
@@ -115,23 +142,22 @@ impl Node {
         let _names = self.tree.rename.read();
         let _dir = self.lock.write();
         rustix::fs::symlinkat(target, self, name.as_bytes())?;
-        let result = self.finish(name, 0, owner, None);
-        self.undo_on_error(name, None, AtFlags::empty(), result)
+        let made = Made::Fresh(FileType::Symlink);
+        let result = self.finish(name, 0, owner, made);
+        self.undo_on_error(name, made, AtFlags::empty(), result)
     }
 
-    /// Finds what was just made under `name` and gives it its owner. `made` says which file it has
-    /// to be where that is known; `EAGAIN` when somebody put another one there.
+    /// Finds what was just made under `name` and gives it its owner. `EAGAIN` when somebody put
+    /// another file there.
     pub(super) fn finish(
         self: &Arc<Node>,
         name: Name<'_>,
         mode: u32,
         owner: Owner,
-        made: Option<Identity>,
+        made: Made,
     ) -> Result<Found> {
         let found = self.lookup(name)?;
-        if made.is_some_and(|made| made != found.node.identity()) {
-            return Err(Errno::AGAIN);
-        }
+        made.check(&found.stat)?;
         if owner == Owner::default() {
             return Ok(found);
         }
@@ -145,21 +171,17 @@ impl Node {
         Ok(Found { stat, ..found })
     }
 
-    /// Removes what a failed creation left under `name`, unless it is known to be another file.
+    /// Removes what a failed creation left under `name`, if it is still that.
     pub(super) fn undo_on_error<T>(
         self: &Arc<Node>,
         name: Name<'_>,
-        made: Option<Identity>,
+        made: Made,
         flags: AtFlags,
         result: Result<T>,
     ) -> Result<T> {
         if result.is_err() {
-            let ours = match made {
-                Some(made) => sys::stat_at(self, name.as_bytes())
-                    .is_ok_and(|stat| Identity::of(&stat) == made),
-                None => true,
-            };
-            if ours {
+            let found = sys::stat_at(self, name.as_bytes());
+            if found.is_ok_and(|stat| made.check(&stat).is_ok()) {
                 // It failed already; the first error is the one to report.
                 let _ = rustix::fs::unlinkat(self, name.as_bytes(), flags);
                 self.detach(name.as_bytes());

@@ -24,6 +24,8 @@ mod node;
 mod open;
 mod socket;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use rustix::net::{
 };
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use super::create::Made;
 use super::sys::{self, Held};
 use super::{Errno, Found, Name, Node, Owner, Result};
 
@@ -66,7 +67,8 @@ impl Node {
         // The address does not fit 107 bytes.
         let address = SocketAddrUnix::new(path).map_err(|_| Errno::INVAL)?;
         bind(&socket, &address)?;
-        let result = self.finish(name, mode, owner, None).and_then(|found| {
+        let made = Made::Fresh(FileType::Socket);
+        let result = self.finish(name, mode, owner, made).and_then(|found| {
             let node = found.node.clone();
             Ok((
                 found,
@@ -76,7 +78,7 @@ impl Node {
                 },
             ))
         });
-        self.undo_on_error(name, None, AtFlags::empty(), result)
+        self.undo_on_error(name, made, AtFlags::empty(), result)
     }
 }
 

@@ -1,0 +1,6 @@
+//! lisafs over a socket.
+
+mod behaviour;
+mod confinement;
+mod hostile;
+mod vectors;
