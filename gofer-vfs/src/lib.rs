@@ -16,23 +16,50 @@
 
 pub mod attr;
 pub mod clock;
+mod context;
+mod dentry;
+mod dentry_cache;
+mod directory;
 pub mod error;
+mod file;
+mod filesystem;
 pub mod flags;
+mod handle;
+mod inode;
 pub mod interop;
+mod locks;
+mod lookup;
+mod metadata;
 pub mod name;
+mod ops;
 pub mod options;
 pub mod permissions;
 pub mod remote;
+mod resolve;
+mod revalidate;
+mod special;
+mod stats;
+mod superblock;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod times;
 
 pub use attr::{
     Attr, AttrMask, Device, FileType, SetAttr, SetAttrReport, SetTime, StatFs, Timestamp,
 };
 pub use clock::{Clock, SystemClock};
+pub use context::{At, Context, Follow};
+pub use dentry::Node;
+pub use directory::DirectoryEntry;
 pub use error::{Errno, Error, Result};
+pub use file::{File, Whence};
+pub use filesystem::{Filesystem, MountFlags, Stat};
 pub use flags::{Access, AllocMode, OpenFlags, RenameFlags, XattrFlags};
 pub use interop::InteropMode;
 pub use name::Name;
 pub use options::{MountOptions, OptionError, Trans};
 pub use permissions::{AccessMask, Caps, Credentials};
+pub use remote::{Cancel, Capabilities, FileKey, Traffic};
+pub use resolve::{StepSource, WalkStep};
+pub use stats::Stats;

@@ -1,0 +1,636 @@
+//! [`File`]: an open file description. Regular files and directories are done here; files
+//! without offsets in [`crate::special`].
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::attr::{AttrMask, FileType, SetAttr};
+use crate::context::Context;
+use crate::dentry::Node;
+use crate::directory::{DirectoryEntry, Stream};
+use crate::error::{Errno, Result};
+use crate::filesystem::{Stat, run};
+use crate::flags::{AllocMode, OpenFlags, XattrFlags};
+use crate::handle::Handle;
+use crate::inode::Seen;
+use crate::locks::{Mutex, POSITION, REGISTRY, ReadGuard, WriteGuard};
+use crate::ops;
+use crate::permissions::{Credentials, mode_after_write};
+use crate::special;
+use crate::superblock::{Failure, Res};
+
+/// The largest offset a file can have.
+const OFFSET_MAX: u64 = i64::MAX as u64;
+
+/// Where to seek to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whence {
+    /// To this offset.
+    Set(i64),
+    /// By this much from where the file stands.
+    Cur(i64),
+    /// By this much from the end.
+    End(i64),
+    /// To the first data at or after this offset.
+    Data(i64),
+    /// To the first hole at or after this offset; the end of the file counts as one.
+    Hole(i64),
+}
+
+/// An open file. Dropping it closes it and loses the error; [`File::close`] returns it.
+///
+/// Methods may be called from many threads. Those that use the offset wait for each other.
+pub struct File {
+    node: Node,
+    flags: OpenFlags,
+    /// A handle of this description alone; others share the inode's.
+    own: Option<Arc<Handle>>,
+    position: Mutex<Position, POSITION>,
+    errors_seen: Mutex<Seen, REGISTRY>,
+    /// Written through this description: closing tells the server.
+    wrote: AtomicBool,
+    closed: bool,
+    path: Box<[u8]>,
+}
+
+#[derive(Default)]
+struct Position {
+    offset: u64,
+    stream: Stream,
+}
+
+/// What keeps the end of a file where it is while it is written: exclusive for appends.
+enum Ends<'f> {
+    Shared { _held: ReadGuard<'f, ()> },
+    Exclusive { _held: WriteGuard<'f, ()> },
+}
+
+impl File {
+    pub(crate) fn new(node: Node, flags: OpenFlags, own: Option<Arc<Handle>>, path: &[u8]) -> File {
+        let file = File {
+            errors_seen: Mutex::new(node.inode().errors.end()),
+            node,
+            flags,
+            own,
+            position: Mutex::new(Position::default()),
+            wrote: AtomicBool::new(false),
+            closed: false,
+            path: path.into(),
+        };
+        if file.is_writable() {
+            file.node.inode().writers.fetch_add(1, Ordering::SeqCst);
+        }
+        file
+    }
+
+    /// Where it is in the tree.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The flags it was opened with, less those that have no meaning once it is open.
+    pub fn flags(&self) -> OpenFlags {
+        self.flags
+    }
+
+    fn is_path(&self) -> bool {
+        self.flags.contains(OpenFlags::PATH)
+    }
+
+    fn is_readable(&self) -> bool {
+        !self.is_path() && matches!(self.flags.access_bits(), 0 | 2)
+    }
+
+    fn is_writable(&self) -> bool {
+        !self.is_path() && matches!(self.flags.access_bits(), 1 | 2)
+    }
+
+    fn blocks(&self) -> bool {
+        !self.flags.contains(OpenFlags::NONBLOCK)
+    }
+
+    fn file_type(&self) -> FileType {
+        self.node.file_type()
+    }
+
+    fn reader(&self) -> Res<Arc<Handle>> {
+        let shared = || self.node.inode().handles.reader();
+        let handle = self.own.clone().or_else(shared);
+        handle.ok_or_else(|| Errno::EBADF.into())
+    }
+
+    fn writer(&self) -> Res<Arc<Handle>> {
+        let shared = || self.node.inode().handles.writer();
+        let handle = self.own.clone().or_else(shared);
+        handle.ok_or_else(|| Errno::EBADF.into())
+    }
+
+    /// Reads at `offset`; fewer bytes than asked are the end of the file.
+    pub fn read_at(&self, cx: &Context<'_>, into: &mut [u8], offset: u64) -> Result<usize> {
+        run("read", &self.path, || {
+            self.check_readable()?;
+            if !special::is_seekable(self.file_type()) {
+                return Err(Errno::ESPIPE.into());
+            }
+            self.read_from(cx, into, offset)
+        })
+    }
+
+    /// Reads where the file stands and moves on. Blocks on a fifo until there is data.
+    pub fn read(&self, cx: &Context<'_>, into: &mut [u8]) -> Result<usize> {
+        run("read", &self.path, || {
+            self.check_readable()?;
+            if !special::is_seekable(self.file_type()) {
+                self.touch_atime();
+                return special::read_stream(cx, &*self.reader()?, into, self.blocks());
+            }
+            let mut position = self.position.lock();
+            let n = self.read_from(cx, into, position.offset)?;
+            position.offset += n as u64;
+            Ok(n)
+        })
+    }
+
+    fn check_readable(&self) -> Res<()> {
+        if !self.is_readable() {
+            return Err(Errno::EBADF.into());
+        }
+        if self.file_type() == FileType::Directory {
+            return Err(Errno::EISDIR.into());
+        }
+        Ok(())
+    }
+
+    fn read_from(&self, cx: &Context<'_>, into: &mut [u8], offset: u64) -> Res<usize> {
+        if offset > OFFSET_MAX {
+            return Err(Errno::EINVAL.into());
+        }
+        if into.is_empty() {
+            return Ok(0);
+        }
+        let inode = self.node.inode();
+        let regular = inode.file_type == FileType::Regular;
+        // The size is the truth in these modes: no need to ask where there is nothing.
+        if regular && self.node.sb().mode.may_cache_metadata() && offset >= self.size(cx)? {
+            return Ok(0);
+        }
+        let n = self.reader()?.read_at(cx, into, offset);
+        self.touch_atime();
+        n
+    }
+
+    fn touch_atime(&self) {
+        if !self.flags.contains(OpenFlags::NOATIME) {
+            self.node.sb().touch_atime(self.node.inode());
+        }
+    }
+
+    /// The size as it is known, unless that is in doubt.
+    fn size(&self, cx: &Context<'_>) -> Res<u64> {
+        let inode = self.node.inode();
+        let (size, doubtful) = {
+            let meta = inode.meta.lock();
+            (meta.attr().size, meta.doubtful)
+        };
+        if doubtful {
+            inode.refresh(cx, &*self.node.remote(), self.own.as_deref())?;
+            return Ok(inode.attr().size);
+        }
+        Ok(size)
+    }
+
+    /// Writes at `offset`, or at the end if opened to append. Returns how many bytes went; an
+    /// error counts only if none did.
+    pub fn write_at(&self, cx: &Context<'_>, from: &[u8], offset: u64) -> Result<usize> {
+        run("write", &self.path, || {
+            self.check_writable()?;
+            if !special::is_seekable(self.file_type()) {
+                return Err(Errno::ESPIPE.into());
+            }
+            Ok(self.write_to(cx, from, offset)?.0)
+        })
+    }
+
+    /// Writes where the file stands, or at the end if opened to append, and moves on.
+    pub fn write(&self, cx: &Context<'_>, from: &[u8]) -> Result<usize> {
+        run("write", &self.path, || {
+            self.check_writable()?;
+            if !special::is_seekable(self.file_type()) {
+                return self.write_special(cx, from);
+            }
+            let mut position = self.position.lock();
+            let (n, end) = self.write_to(cx, from, position.offset)?;
+            if n > 0 {
+                position.offset = end;
+            }
+            Ok(n)
+        })
+    }
+
+    fn check_writable(&self) -> Res<()> {
+        if self.is_writable() {
+            Ok(())
+        } else {
+            Err(Errno::EBADF.into())
+        }
+    }
+
+    fn write_special(&self, cx: &Context<'_>, from: &[u8]) -> Res<usize> {
+        if let Some(now) = self.node.sb().stamp() {
+            self.node.inode().change(|meta| meta.touch_mtime(now));
+        }
+        special::write_stream(cx, &*self.writer()?, from, self.blocks())
+    }
+
+    /// Returns the bytes written and the offset after them (semantics 15.5, 16.6).
+    fn write_to(&self, cx: &Context<'_>, from: &[u8], offset: u64) -> Res<(usize, u64)> {
+        if offset > OFFSET_MAX {
+            return Err(Errno::EINVAL.into());
+        }
+        if from.is_empty() {
+            return Ok((0, offset));
+        }
+        let inode = self.node.inode();
+        let appends =
+            self.flags.contains(OpenFlags::APPEND) && inode.file_type == FileType::Regular;
+        let _ends = if appends {
+            Ends::Exclusive {
+                _held: inode.data.write(),
+            }
+        } else {
+            Ends::Shared {
+                _held: inode.data.read(),
+            }
+        };
+        let handle = self.writer()?;
+        let offset = if appends {
+            self.end(cx, &handle)?
+        } else {
+            offset
+        };
+        let from = self.within_limit(cx, from, offset)?;
+        inode.about_to_change();
+        if let Some(now) = self.node.sb().stamp() {
+            inode.meta.lock().touch_mtime(now);
+        }
+        self.wrote.store(true, Ordering::Relaxed);
+        let (n, stopped) = handle.write_at(cx, from, offset);
+        let end = offset + n as u64;
+        inode.change(|meta| {
+            if inode.file_type == FileType::Regular {
+                meta.grow(end, n as u64);
+            }
+            meta.doubtful |= stopped.is_some_and(Failure::is_uncertain);
+        });
+        if n == 0 {
+            return Err(stopped.unwrap_or(Errno::EIO.into()));
+        }
+        if self.flags.contains(OpenFlags::DSYNC) {
+            handle.sync(cx, !self.flags.contains(OpenFlags::SYNC))?;
+        }
+        let mode = mode_after_write(cx.creds, inode.meta.lock().attr());
+        drop_privileges(cx, &self.node, mode);
+        Ok((n, end))
+    }
+
+    /// Where the file ends now; in shared mode others may have moved that (semantics 15.5.3).
+    fn end(&self, cx: &Context<'_>, handle: &Handle) -> Res<u64> {
+        if !self.node.sb().mode.must_revalidate() {
+            return self.size(cx);
+        }
+        if let Some(fd) = handle.host_fd() {
+            let stat = rustix::fs::fstat(fd).map_err(Errno::from)?;
+            return Ok(u64::try_from(stat.st_size).unwrap_or(0));
+        }
+        let attr = handle.remote.attr(&cx.call(), AttrMask::SIZE)?;
+        if !attr.mask.contains(AttrMask::SIZE) || attr.size > OFFSET_MAX {
+            return Err(Errno::EIO.into());
+        }
+        Ok(attr.size)
+    }
+
+    /// The part of `from` that a file may take at `offset` (semantics 12.7).
+    fn within_limit<'b>(&self, cx: &Context<'_>, from: &'b [u8], offset: u64) -> Res<&'b [u8]> {
+        let limit = match self.file_type() {
+            FileType::Regular => cx.file_size_limit.min(OFFSET_MAX),
+            _ => OFFSET_MAX,
+        };
+        if offset >= limit {
+            return Err(Errno::EFBIG.into());
+        }
+        let room = usize::try_from(limit - offset).unwrap_or(usize::MAX);
+        Ok(from.get(..room).unwrap_or(from))
+    }
+
+    /// Moves to another offset and returns it. Directories know `Set` and `Cur`; setting to 0
+    /// makes the next read look again.
+    pub fn seek(&self, cx: &Context<'_>, to: Whence) -> Result<u64> {
+        run("lseek", &self.path, || self.seek_to(cx, to))
+    }
+
+    fn seek_to(&self, cx: &Context<'_>, to: Whence) -> Res<u64> {
+        if self.is_path() {
+            return Err(Errno::EBADF.into());
+        }
+        if !special::is_seekable(self.file_type()) {
+            return Err(Errno::ESPIPE.into());
+        }
+        let mut position = self.position.lock();
+        let directory = self.file_type() == FileType::Directory;
+        let here = if directory {
+            position.stream.offset
+        } else {
+            position.offset
+        };
+        let new = match to {
+            Whence::Set(offset) => u64::try_from(offset).ok(),
+            Whence::Cur(by) => here.checked_add_signed(by),
+            _ if directory => None,
+            Whence::End(by) => self.fresh_size(cx)?.checked_add_signed(by),
+            Whence::Data(from) => Some(self.seek_data(cx, from, false)?),
+            Whence::Hole(from) => Some(self.seek_data(cx, from, true)?),
+        };
+        let new = new.filter(|new| *new <= OFFSET_MAX).ok_or(Errno::EINVAL)?;
+        if directory {
+            let rewind = matches!(to, Whence::Set(_));
+            position.stream.seek(new, rewind);
+        } else {
+            position.offset = new;
+        }
+        Ok(new)
+    }
+
+    fn fresh_size(&self, cx: &Context<'_>) -> Res<u64> {
+        Ok(ops::fresh_stat(cx, &self.node, self.own.as_deref())?
+            .attr
+            .size)
+    }
+
+    /// The host or the server may know about holes; where not, all is data (semantics 15.10).
+    fn seek_data(&self, cx: &Context<'_>, from: i64, hole: bool) -> Res<u64> {
+        let size = self.fresh_size(cx)?;
+        let from = u64::try_from(from).ok().filter(|from| *from < size);
+        let from = from.ok_or(Errno::ENXIO)?;
+        let shared = || self.node.inode().handles.any();
+        let Some(handle) = self.own.clone().or_else(shared) else {
+            return Err(Errno::EBADF.into());
+        };
+        let found: Res<u64> = match handle.host_fd() {
+            Some(fd) => {
+                let to = if hole {
+                    rustix::fs::SeekFrom::Hole(from)
+                } else {
+                    rustix::fs::SeekFrom::Data(from)
+                };
+                rustix::fs::seek(fd, to).map_err(|errno| Errno::from(errno).into())
+            }
+            None => handle
+                .remote
+                .seek_data(&cx.call(), from, hole)
+                .map_err(Failure::from),
+        };
+        match found {
+            Err(failure) if failure.errno() == Errno::EOPNOTSUPP => {
+                Ok(if hole { size } else { from })
+            }
+            found => found,
+        }
+    }
+
+    /// The attributes; in shared mode as the server knows them now.
+    pub fn stat(&self, cx: &Context<'_>) -> Result<Stat> {
+        run("fstat", &self.path, || {
+            ops::fresh_stat(cx, &self.node, self.own.as_deref())
+        })
+    }
+
+    /// Changes attributes; a new size needs a file that is open for writing (`EINVAL`).
+    pub fn set_attr(&self, cx: &Context<'_>, set: &SetAttr) -> Result<()> {
+        run("fsetattr", &self.path, || {
+            if self.is_path() {
+                return Err(Errno::EBADF.into());
+            }
+            if set.size.is_some() && !self.is_writable() {
+                return Err(Errno::EINVAL.into());
+            }
+            let handle = if self.is_writable() {
+                Some(self.writer()?)
+            } else {
+                self.own.clone().or_else(|| self.node.inode().handles.any())
+            };
+            ops::change_attributes(cx, &self.node, set, handle.as_deref())
+        })
+    }
+
+    /// Has what was written reach stable storage, and tells of errors that nobody was told of.
+    pub fn sync(&self, cx: &Context<'_>, data_only: bool) -> Result<()> {
+        run("fsync", &self.path, || {
+            if self.is_path() {
+                return Err(Errno::EBADF.into());
+            }
+            let inode = self.node.inode();
+            let handle = self.own.clone().or_else(|| inode.handles.any());
+            let synced = handle.map_or(Ok(()), |handle| handle.sync(cx, data_only));
+            if let Err(failure) = synced {
+                // For the other descriptions of this file.
+                inode.errors.record(failure.errno());
+            }
+            let earlier = inode.errors.since(&mut self.errors_seen.lock());
+            synced?;
+            earlier.map_or(Ok(()), |errno| Err(errno.into()))
+        })
+    }
+
+    /// Allocates, frees or zeroes a range (semantics 15.8). Modes that move data are
+    /// `EOPNOTSUPP`.
+    pub fn allocate(&self, cx: &Context<'_>, mode: AllocMode, offset: u64, len: u64) -> Result<()> {
+        run("fallocate", &self.path, || {
+            self.check_allocate(mode, offset, len)?;
+            self.allocate_range(cx, mode, offset, len)
+        })
+    }
+
+    /// In Linux's order.
+    fn check_allocate(&self, mode: AllocMode, offset: u64, len: u64) -> Res<()> {
+        if self.is_path() {
+            return Err(Errno::EBADF.into());
+        }
+        if len == 0 || len > OFFSET_MAX || offset > OFFSET_MAX {
+            return Err(Errno::EINVAL.into());
+        }
+        let known = AllocMode::KEEP_SIZE | AllocMode::PUNCH_HOLE | AllocMode::ZERO_RANGE;
+        let punches = mode.contains(AllocMode::PUNCH_HOLE);
+        if !known.contains(mode)
+            || (punches && mode != AllocMode::PUNCH_HOLE | AllocMode::KEEP_SIZE)
+        {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        self.check_writable()?;
+        match self.file_type() {
+            FileType::Regular => {}
+            FileType::Fifo => return Err(Errno::ESPIPE.into()),
+            FileType::Directory => return Err(Errno::EISDIR.into()),
+            _ => return Err(Errno::ENODEV.into()),
+        }
+        if offset + len > OFFSET_MAX {
+            return Err(Errno::EFBIG.into());
+        }
+        Ok(())
+    }
+
+    fn allocate_range(&self, cx: &Context<'_>, mode: AllocMode, offset: u64, len: u64) -> Res<()> {
+        let end = offset + len;
+        let grows = !mode.contains(AllocMode::KEEP_SIZE);
+        if grows && end > cx.file_size_limit {
+            return Err(Errno::EFBIG.into());
+        }
+        let inode = self.node.inode();
+        let _end = inode.data.write();
+        let authoritative = self.node.sb().mode.may_cache_metadata();
+        if authoritative && mode.is_empty() && end <= self.size(cx)? {
+            return Ok(());
+        }
+        inode.about_to_change();
+        let handle = self.writer()?;
+        handle.remote.allocate(&cx.call(), mode, offset, len)?;
+        self.wrote.store(true, Ordering::Relaxed);
+        let now = self.node.sb().stamp();
+        inode.change(|meta| {
+            if grows {
+                meta.grow(end, len);
+            }
+            if let Some(now) = now {
+                meta.touch_mtime(now);
+            }
+        });
+        let mode = mode_after_write(cx.creds, inode.meta.lock().attr());
+        drop_privileges(cx, &self.node, mode);
+        Ok(())
+    }
+
+    /// Emits the entries of a directory from where it stands, `.` and `..` first, until there
+    /// are no more or `each` breaks; the entry it breaks at counts as read. They are those of
+    /// the moment of the first read since the start (semantics 17).
+    pub fn read_dir(
+        &self,
+        cx: &Context<'_>,
+        each: &mut dyn FnMut(DirectoryEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        run("readdir", &self.path, || {
+            if !self.is_readable() {
+                return Err(Errno::EBADF.into());
+            }
+            if self.file_type() != FileType::Directory {
+                return Err(Errno::ENOTDIR.into());
+            }
+            let mut position = self.position.lock();
+            let read = position.stream.read(cx, &self.node, each);
+            self.touch_atime();
+            read
+        })
+    }
+
+    /// The value of an extended attribute; see [`crate::Filesystem::get_xattr`].
+    pub fn get_xattr(&self, cx: &Context<'_>, name: &[u8], size: usize) -> Result<Vec<u8>> {
+        run("fgetxattr", &self.path, || {
+            ops::get(cx, self.unless_path()?, name, size)
+        })
+    }
+
+    /// Sets an extended attribute.
+    pub fn set_xattr(
+        &self,
+        cx: &Context<'_>,
+        name: &[u8],
+        value: &[u8],
+        flags: XattrFlags,
+    ) -> Result<()> {
+        run("fsetxattr", &self.path, || {
+            ops::set(cx, self.unless_path()?, name, value, flags)
+        })
+    }
+
+    /// The names of all extended attributes.
+    pub fn list_xattr(&self, cx: &Context<'_>) -> Result<Vec<Vec<u8>>> {
+        run("flistxattr", &self.path, || {
+            ops::list(cx, self.unless_path()?)
+        })
+    }
+
+    /// Removes an extended attribute.
+    pub fn remove_xattr(&self, cx: &Context<'_>, name: &[u8]) -> Result<()> {
+        run("fremovexattr", &self.path, || {
+            ops::remove(cx, self.unless_path()?, name)
+        })
+    }
+
+    fn unless_path(&self) -> Res<&Node> {
+        if self.is_path() {
+            return Err(Errno::EBADF.into());
+        }
+        Ok(&self.node)
+    }
+
+    /// Closes the file. It is closed even if this returns an error: that tells that the server
+    /// could not keep something that was written.
+    pub fn close(mut self, cx: &Context<'_>) -> Result<()> {
+        let closed = self.finish(cx);
+        run("close", &self.path, || closed)
+    }
+
+    /// What close(2) does, once (semantics 15.7, 16.8).
+    fn finish(&mut self, cx: &Context<'_>) -> Res<()> {
+        if std::mem::replace(&mut self.closed, true) || !self.is_writable() {
+            return Ok(());
+        }
+        let flushed = if self.wrote.load(Ordering::Relaxed) {
+            self.writer()
+                .and_then(|handle| Ok(handle.remote.flush(&cx.call())?))
+        } else {
+            Ok(())
+        };
+        let inode = self.node.inode();
+        if let Some(own) = &self.own {
+            own.close_promptly();
+        }
+        let last = inode.writers.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && inode.file_type == FileType::Regular {
+            self.node.sb().times.send_later(&self.node);
+        }
+        flushed
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        let creds = Credentials::root();
+        if let Err(failure) = self.finish(&Context::new(&creds)) {
+            // Nobody hears of it here; a later fsync of the same file does.
+            self.node.inode().errors.record(failure.errno());
+        }
+    }
+}
+
+/// Takes set-user-ID and set-group-ID away after a write, on the server and here. The write is
+/// done: that this fails must not make it look as if it were not (semantics 24, item 51).
+pub(crate) fn drop_privileges(cx: &Context<'_>, node: &Node, mode: Option<u16>) {
+    let Some(mode) = mode else {
+        return;
+    };
+    let set = SetAttr {
+        mode: Some(mode),
+        ..SetAttr::default()
+    };
+    let inode = node.inode();
+    let handle = inode.handles.any();
+    let through = handle.as_ref().map(|handle| &*handle.remote);
+    match node.remote().set_attr(&cx.call(), &set, through) {
+        Ok(report) if report.failed.is_empty() => inode.change(|meta| meta.set_mode(mode)),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(errno = %error.errno, "dropping set-user-ID failed"),
+    }
+}

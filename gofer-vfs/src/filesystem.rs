@@ -1,0 +1,263 @@
+//! [`Filesystem`]: a mounted tree. Mounting, unmounting and what concerns the whole; the
+//! operations on files are in [`crate::ops`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::attr::{Attr, StatFs};
+use crate::clock::{Clock, SystemClock};
+use crate::context::{At, Context, Follow};
+use crate::dentry::{Node, evict_all};
+use crate::error::{Errno, Error, Result, printable};
+use crate::handle::Handle;
+use crate::inode::Origin;
+use crate::locks;
+use crate::options::MountOptions;
+use crate::remote::{Capabilities, RemoteFilesystem, RemoteHandle, Traffic};
+use crate::resolve::{Form, Walk, WalkStep};
+use crate::stats::Stats;
+use crate::superblock::{Res, Superblock};
+
+/// How long mounting and unmounting may take if the caller sets no deadline (semantics 3.8).
+const MOUNT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The magic number `statfs` shows, that of 9P whatever the protocol (semantics 13.8).
+const V9FS_MAGIC: u64 = 0x0102_1997;
+
+/// Flags of a mount that are not part of its option string.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MountFlags {
+    /// Nothing can be changed: `EROFS`.
+    pub readonly: bool,
+    /// Reading leaves access times alone.
+    pub noatime: bool,
+}
+
+/// What `stat` shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stat {
+    /// The inode number, constant while the filesystem is mounted.
+    pub ino: u64,
+    /// All attributes; [`Attr::mask`] lacks the time of creation where it is not known.
+    pub attr: Attr,
+}
+
+/// A mounted tree. Clones are the same filesystem; all methods may be called from many threads.
+///
+/// Operations block for as long as the server takes, unless the [`Context`] limits that. They
+/// return errors that name the operation and the path as it was given.
+#[derive(Clone)]
+pub struct Filesystem(Arc<Mounted>);
+
+struct Mounted {
+    sb: Arc<Superblock>,
+    root: Node,
+}
+
+impl Filesystem {
+    /// Attaches the tree of `remote`. `EIO` if the root makes no sense.
+    pub fn mount(
+        remote: Arc<dyn RemoteFilesystem>,
+        options: MountOptions,
+        flags: MountFlags,
+    ) -> Result<Filesystem> {
+        Filesystem::mount_with_clock(remote, options, flags, Arc::new(SystemClock))
+    }
+
+    /// As [`Filesystem::mount`], with another source of time.
+    pub fn mount_with_clock(
+        remote: Arc<dyn RemoteFilesystem>,
+        options: MountOptions,
+        flags: MountFlags,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Filesystem> {
+        locks::assert_may_call();
+        let call = crate::remote::Call {
+            deadline: Some(Instant::now() + MOUNT_TIMEOUT),
+            cancel: None,
+        };
+        let fail = |errno| Error::new("mount", errno);
+        let found = remote.root(&call).map_err(|error| fail(error.errno))?;
+        let sb = Superblock::new(remote, options, flags, clock, found.key);
+        let inode = sb
+            .inodes
+            .adopt(&sb, found.key, found.attr, Origin::Made)
+            .map_err(fail)?
+            .ok_or_else(|| fail(Errno::EIO))?;
+        let root = Node::new(None, b"", inode, found.file);
+        Ok(Filesystem(Arc::new(Mounted { sb, root })))
+    }
+
+    pub(crate) fn sb(&self) -> &Arc<Superblock> {
+        &self.0.sb
+    }
+
+    pub(crate) fn root_ref(&self) -> &Node {
+        &self.0.root
+    }
+
+    /// The options in effect.
+    pub fn options(&self) -> &MountOptions {
+        &self.0.sb.options
+    }
+
+    /// The flags in effect.
+    pub fn flags(&self) -> MountFlags {
+        self.0.sb.flags
+    }
+
+    /// What the server can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.sb.capabilities
+    }
+
+    /// The root of the tree, which need not be a directory.
+    pub fn root(&self) -> Node {
+        self.0.root.clone()
+    }
+
+    /// What the caches did and hold.
+    pub fn stats(&self) -> Stats {
+        self.0.sb.counters.snapshot()
+    }
+
+    /// What went over the connection.
+    pub fn traffic(&self) -> Traffic {
+        self.0.sb.remote.traffic()
+    }
+
+    /// See [`run`].
+    pub(crate) fn run<T>(
+        &self,
+        op: &'static str,
+        path: &[u8],
+        run: impl FnOnce() -> Res<T>,
+    ) -> Result<T> {
+        self::run(op, path, run)
+    }
+
+    /// Walks `at` and returns its end.
+    pub(crate) fn walk_to_end(&self, cx: &Context<'_>, at: At<'_>, follow: Follow) -> Res<Node> {
+        let mut walk = Walk::new(cx, at, &self.0.root, Form::Full(follow))?;
+        walk.reach_end()?;
+        Ok(walk.dir)
+    }
+
+    /// The place a path leads to.
+    pub fn resolve(&self, cx: &Context<'_>, at: At<'_>, follow: Follow) -> Result<Node> {
+        self.run("lookup", at.path, || self.walk_to_end(cx, at, follow))
+    }
+
+    /// As [`Filesystem::resolve`], with every step on the way, also on the way to an error.
+    pub fn trace_walk(
+        &self,
+        cx: &Context<'_>,
+        at: At<'_>,
+        follow: Follow,
+    ) -> (Vec<WalkStep>, Result<Node>) {
+        let mut steps = Vec::new();
+        let walked = self.run("walk", at.path, || {
+            let mut walk = Walk::new(cx, at, &self.0.root, Form::Full(follow))?;
+            walk.record();
+            let end = walk.reach_end().map(|()| walk.dir.clone());
+            steps = walk.into_steps();
+            end
+        });
+        (steps, walked)
+    }
+
+    /// Numbers of the file system a file is on.
+    pub fn statfs(&self, cx: &Context<'_>, at: At<'_>) -> Result<StatFs> {
+        self.run("statfs", at.path, || {
+            let node = self.walk_to_end(cx, at, Follow::Yes)?;
+            let mut numbers = node.remote().stat_fs(&cx.call())?;
+            numbers.fs_type = V9FS_MAGIC;
+            if numbers.name_length == 0 {
+                numbers.name_length = crate::name::NAME_MAX as u64;
+            }
+            Ok(numbers)
+        })
+    }
+
+    /// Has everything written through this client reach stable storage. Goes on after an error
+    /// and returns the first.
+    pub fn sync(&self, cx: &Context<'_>) -> Result<()> {
+        self.run("sync", b"", || self.sync_all(cx))
+    }
+
+    fn sync_all(&self, cx: &Context<'_>) -> Res<()> {
+        let sb = &self.0.sb;
+        sb.times.drain(false);
+        let handles: Vec<Arc<Handle>> = sb.writable_handles();
+        let remotes: Vec<Arc<dyn RemoteHandle>> =
+            handles.iter().map(|handle| handle.remote.clone()).collect();
+        let mut outcome = Ok(());
+        if !remotes.is_empty() {
+            sb.remote.sync_all(&cx.call(), &remotes, &mut |_, result| {
+                if let Err(error) = result
+                    && outcome.is_ok()
+                {
+                    outcome = Err(error.into());
+                }
+            });
+        }
+        outcome
+    }
+
+    /// Drops every cached name that is not in use, every listing and every absent name.
+    pub fn drop_caches(&self) {
+        let sb = &self.0.sb;
+        sb.times.drain(false);
+        evict_all(sb, false);
+        self.0.root.forget_all_absent();
+        sb.listings.clear();
+    }
+
+    /// Syncs, closes and disconnects. The first error of the sync is returned, but nothing stops
+    /// it; a second call does nothing. Without a deadline it may take 30 seconds.
+    pub fn unmount(&self, cx: &Context<'_>) -> Result<()> {
+        let sb = &self.0.sb;
+        if !sb.begin_unmount() {
+            return Ok(());
+        }
+        let cx = Context {
+            deadline: Some(
+                cx.deadline
+                    .unwrap_or_else(|| Instant::now() + MOUNT_TIMEOUT),
+            ),
+            ..*cx
+        };
+        self.run("unmount", b"", || {
+            let synced = self.sync_all(&cx);
+            sb.times.drain(true);
+            evict_all(sb, true);
+            sb.listings.clear();
+            let flushed = sb.remote.flush_closes(&cx.call());
+            if let Err(error) = flushed {
+                tracing::debug!(errno = %error.errno, "closing handles at unmount failed");
+            }
+            sb.remote.shutdown();
+            synced
+        })
+    }
+}
+
+/// Runs one operation, in a span, and makes its failure an error.
+#[inline]
+pub(crate) fn run<T>(op: &'static str, path: &[u8], run: impl FnOnce() -> Res<T>) -> Result<T> {
+    let _span = tracing::debug_span!("vfs", op, path = %printable(path)).entered();
+    run().map_err(|failure| {
+        let errno = failure.errno();
+        tracing::debug!(%errno, "failed");
+        Error::at(op, path, errno)
+    })
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Dentries and the cache reference each other: take that apart.
+        self.sb.times.drain(true);
+        evict_all(&self.sb, true);
+        self.sb.listings.clear();
+    }
+}

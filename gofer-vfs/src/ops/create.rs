@@ -1,0 +1,353 @@
+//! Making names: mkdir, mknod, symlink, link (semantics 7).
+
+use crate::attr::{Device, FileType};
+use crate::context::{At, Context, Follow};
+use crate::dentry::{Child, Node};
+use crate::error::{Errno, Result};
+use crate::filesystem::Filesystem;
+use crate::inode::Origin;
+use crate::locks::WriteGuard;
+use crate::name::Name;
+use crate::ops::check_change_names;
+use crate::permissions::{Caps, check_link, new_file};
+use crate::remote::{Found, New};
+use crate::resolve::{Form, Last, Walk};
+use crate::superblock::{Failure, Res};
+
+/// The longest target of a symbolic link, in bytes.
+const TARGET_MAX: usize = 4095;
+
+impl Filesystem {
+    /// Makes a directory; `mode` has its permission bits (01777).
+    pub fn mkdir(&self, cx: &Context<'_>, at: At<'_>, mode: u16) -> Result<()> {
+        self.run("mkdir", at.path, || {
+            self.make(cx, at, New::Dir, mode & 0o1777).map(drop)
+        })
+    }
+
+    /// Makes a file of any type but directory and symbolic link, which are `EPERM` and `EINVAL`.
+    pub fn mknod(
+        &self,
+        cx: &Context<'_>,
+        at: At<'_>,
+        file_type: FileType,
+        mode: u16,
+        device: Device,
+    ) -> Result<()> {
+        self.run("mknod", at.path, || {
+            let new = special(file_type, device)?;
+            self.make(cx, at, new, mode & 0o7777).map(drop)
+        })
+    }
+
+    /// Makes a symbolic link to `target`. An empty target is `ENOENT`.
+    pub fn symlink(&self, cx: &Context<'_>, target: &[u8], at: At<'_>) -> Result<()> {
+        self.run("symlink", at.path, || {
+            self.make_link(cx, target, at).map(drop)
+        })
+        .map_err(|error| error.with_target(target))
+    }
+
+    /// Makes `new` another name of `old`.
+    pub fn link(&self, cx: &Context<'_>, old: At<'_>, follow: Follow, new: At<'_>) -> Result<()> {
+        self.run("link", old.path, || {
+            self.hard_link(cx, old, follow, new).map(drop)
+        })
+        .map_err(|error| error.with_target(new.path))
+    }
+
+    /// [`Filesystem::mkdir`] by node; returns the new directory.
+    pub fn mkdir_in(
+        &self,
+        cx: &Context<'_>,
+        dir: &Node,
+        name: Name<'_>,
+        mode: u16,
+    ) -> Result<Node> {
+        let at = At::new(dir, name.as_bytes());
+        self.run("mkdir", at.path, || {
+            let made = self.make(cx, at, New::Dir, mode & 0o1777)?;
+            self.node_made(cx, at, made)
+        })
+    }
+
+    /// [`Filesystem::mknod`] by node; returns the new file.
+    pub fn mknod_in(
+        &self,
+        cx: &Context<'_>,
+        dir: &Node,
+        name: Name<'_>,
+        file_type: FileType,
+        mode: u16,
+        device: Device,
+    ) -> Result<Node> {
+        let at = At::new(dir, name.as_bytes());
+        self.run("mknod", at.path, || {
+            let new = special(file_type, device)?;
+            let made = self.make(cx, at, new, mode & 0o7777)?;
+            self.node_made(cx, at, made)
+        })
+    }
+
+    /// [`Filesystem::symlink`] by node; returns the new link.
+    pub fn symlink_in(
+        &self,
+        cx: &Context<'_>,
+        target: &[u8],
+        dir: &Node,
+        name: Name<'_>,
+    ) -> Result<Node> {
+        let at = At::new(dir, name.as_bytes());
+        self.run("symlink", at.path, || {
+            let made = self.make_link(cx, target, at)?;
+            self.node_made(cx, at, made)
+        })
+    }
+
+    /// [`Filesystem::link`] by node; returns the new name's node.
+    pub fn link_in(
+        &self,
+        cx: &Context<'_>,
+        old: &Node,
+        dir: &Node,
+        name: Name<'_>,
+    ) -> Result<Node> {
+        let at = At::new(dir, name.as_bytes());
+        self.run("link", at.path, || {
+            let made = self.hard_link(cx, At::new(old, b""), Follow::No, at)?;
+            self.node_made(cx, at, made)
+        })
+    }
+
+    /// What was just made: from the reply, else from the server.
+    fn node_made(&self, cx: &Context<'_>, at: At<'_>, made: Option<Node>) -> Res<Node> {
+        match made {
+            Some(node) => Ok(node),
+            None => self.walk_to_end(cx, at, Follow::No),
+        }
+    }
+
+    fn make(&self, cx: &Context<'_>, at: At<'_>, new: New<'_>, mode: u16) -> Res<Option<Node>> {
+        let directory = new == New::Dir;
+        let mut creation = Creation::begin(cx, at, self.root_ref(), directory)?;
+        creation.check_parent(cx)?;
+        let privileged = matches!(new, New::Char(_) | New::Block(_));
+        if privileged && !cx.creds.caps.contains(Caps::SYS_ADMIN) {
+            // Linux asks for a capability of its own here, which whoever administers has.
+            return Err(creation.refuse(Errno::EPERM));
+        }
+        let parent = creation.walk.dir.inode().attr();
+        let (owner, mode) = new_file(cx.creds, &parent, directory, mode);
+        let links = i64::from(directory);
+        creation.finish(links, Origin::Made, |dir, name| {
+            let made = dir.remote().make(&cx.call(), name, new, mode, owner)?;
+            Ok(made)
+        })
+    }
+
+    fn make_link(&self, cx: &Context<'_>, target: &[u8], at: At<'_>) -> Res<Option<Node>> {
+        if target.is_empty() {
+            return Err(Errno::ENOENT.into());
+        }
+        if target.len() > TARGET_MAX {
+            return Err(Errno::ENAMETOOLONG.into());
+        }
+        if target.contains(&0) {
+            return Err(Errno::EINVAL.into());
+        }
+        let made = self.make(cx, at, New::Symlink(target), 0o777)?;
+        if let Some(link) = &made
+            && self.sb().mode.may_cache_metadata()
+            && link.file_type() == FileType::Symlink
+        {
+            link.inode().remember_link_target(target.into());
+        }
+        Ok(made)
+    }
+
+    fn hard_link(
+        &self,
+        cx: &Context<'_>,
+        old: At<'_>,
+        follow: Follow,
+        new: At<'_>,
+    ) -> Res<Option<Node>> {
+        let source = self.walk_to_end(cx, old, follow)?;
+        let mut creation = Creation::begin(cx, new, self.root_ref(), false)?;
+        let attr = source.inode().attr();
+        if let Err(errno) = check_link(cx.creds, &attr) {
+            return Err(creation.refuse(errno));
+        }
+        creation.check_parent(cx)?;
+        let refused = if source.inode().is_dir() {
+            Some(Errno::EPERM)
+        } else if attr.nlink == 0 {
+            Some(Errno::ENOENT)
+        } else if attr.nlink >= u64::from(u32::MAX) {
+            Some(Errno::EMLINK)
+        } else {
+            None
+        };
+        if let Some(errno) = refused {
+            return Err(creation.refuse(errno));
+        }
+        // The file is known and in use: what the reply says of it cannot be outdated.
+        let origin = Origin::Found {
+            then: u64::MAX,
+            ticket: self.sb().ticket(),
+        };
+        let file = source.remote();
+        let made = creation.finish(0, origin, |dir, name| {
+            Ok(dir.remote().link(&cx.call(), name, &*file)?)
+        });
+        match &made {
+            Ok(_) => {
+                if let Some(now) = self.sb().stamp() {
+                    source.inode().change(|meta| {
+                        meta.add_links(1);
+                        meta.touch_ctime(now);
+                    });
+                }
+            }
+            Err(failure) if failure.is_uncertain() => {
+                source.inode().change(|meta| meta.doubtful = true);
+            }
+            Err(_) => {}
+        }
+        made
+    }
+}
+
+/// What mknod makes.
+fn special(file_type: FileType, device: Device) -> Res<New<'static>> {
+    Ok(match file_type {
+        FileType::Regular => New::Regular,
+        FileType::Fifo => New::Fifo,
+        FileType::Socket => New::Socket,
+        FileType::CharDevice => New::Char(device),
+        FileType::BlockDevice => New::Block(device),
+        FileType::Directory => return Err(Errno::EPERM.into()),
+        FileType::Symlink => return Err(Errno::EINVAL.into()),
+    })
+}
+
+/// A name that is about to be made: what all such operations check alike.
+struct Creation<'p> {
+    walk: Walk<'p>,
+    last: Last<'p>,
+}
+
+impl<'p> Creation<'p> {
+    /// Walks to the parent and checks everything up to the read-only mount. The server is not
+    /// asked whether the name exists, unless that decides between two errors.
+    fn begin(
+        cx: &'p Context<'p>,
+        at: At<'p>,
+        root: &'p Node,
+        directory: bool,
+    ) -> Res<Creation<'p>> {
+        if at.path.is_empty() {
+            return Err(Errno::ENOENT.into());
+        }
+        let mut walk = Walk::new(cx, at, root, Form::Parent)?;
+        let last = walk.reach_parent()?;
+        if matches!(last.name(), b"" | b"." | b"..") {
+            return Err(Errno::EEXIST.into());
+        }
+        if walk.dir.is_deleted() {
+            return Err(Errno::ENOENT.into());
+        }
+        if let Child::Present(_) = walk.known(&last)? {
+            return Err(Errno::EEXIST.into());
+        }
+        let slash = last.slash && !directory;
+        let mut creation = Creation { walk, last };
+        if slash {
+            return Err(creation.refuse(Errno::ENOENT));
+        }
+        if let Err(failure) = creation.walk.dir.sb().check_writable() {
+            return Err(creation.refuse(failure.errno()));
+        }
+        Ok(creation)
+    }
+
+    /// W on the parent.
+    fn check_parent(&mut self, cx: &Context<'_>) -> Res<()> {
+        check_change_names(cx, &self.walk.dir).map_err(|failure| self.refuse(failure.errno()))
+    }
+
+    /// The error for a name that cannot be made because of `errno`: that it exists comes first.
+    fn refuse(&mut self, errno: Errno) -> Failure {
+        match self.walk.look_up(&self.last) {
+            Ok(Some(_)) => Errno::EEXIST.into(),
+            Ok(None) => errno.into(),
+            Err(failure) => failure,
+        }
+    }
+
+    /// Asks the server with the directory locked, and puts what it made into the tree.
+    fn finish(
+        &self,
+        links: i64,
+        origin: Origin,
+        ask: impl FnOnce(&Node, Name<'_>) -> Res<Option<Found>>,
+    ) -> Res<Option<Node>> {
+        let dir = &self.walk.dir;
+        let name = Name::new(self.last.name())?;
+        let _names = lock_to_create(dir, name)?;
+        dir.inode().about_to_change();
+        match ask(dir, name) {
+            Ok(found) => Ok(enter(dir, name, found, origin, links)),
+            Err(failure) => {
+                if failure.is_uncertain() {
+                    dir.sb().distrust_name(dir, name.as_bytes(), None);
+                }
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// Locks the names of `dir`; `ENOENT` if it was removed, `EEXIST` if the name appeared.
+pub(crate) fn lock_to_create<'d>(dir: &'d Node, name: Name<'_>) -> Res<WriteGuard<'d, ()>> {
+    let Some(directory) = dir.directory() else {
+        return Err(Errno::ENOTDIR.into());
+    };
+    let names = directory.names.write();
+    if dir.is_deleted() {
+        return Err(Errno::ENOENT.into());
+    }
+    let present = matches!(dir.child(name.as_bytes()), Child::Present(_));
+    if present && dir.sb().mode.may_cache_metadata() {
+        return Err(Errno::EEXIST.into());
+    }
+    Ok(names)
+}
+
+/// Puts a file that was made into the tree; the directory's names are locked. `None` if the
+/// server did not name it, or in a way that makes no sense: it exists all the same, and a later
+/// lookup will tell.
+pub(crate) fn enter(
+    dir: &Node,
+    name: Name<'_>,
+    found: Option<Found>,
+    origin: Origin,
+    links: i64,
+) -> Option<Node> {
+    let sb = dir.sb();
+    sb.touch_names(dir, links);
+    dir.forget_absent(name.as_bytes());
+    let found = found?;
+    let inode = match sb.inodes.adopt(sb, found.key, found.attr, origin) {
+        Ok(inode) => inode?,
+        Err(errno) => {
+            tracing::warn!(%errno, "the server made a file and described it badly");
+            return None;
+        }
+    };
+    let node = Node::new(Some(dir), name.as_bytes(), inode, found.file);
+    if let Ok(Some(replaced)) = dir.publish(name.as_bytes(), &node, |_| true) {
+        replaced.invalidate_below();
+    }
+    Some(node)
+}

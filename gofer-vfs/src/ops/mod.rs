@@ -1,0 +1,85 @@
+//! The operations of [`Filesystem`](crate::Filesystem), one file per family.
+//!
+//! Every operation comes in two forms: by path, and by node and name, which FUSE uses. The
+//! second is the first with a path of one name (or none), so both are the same code.
+//!
+//! Checks come in the order of Linux (semantics 24, item 73): where two conditions fail at
+//! once, the caller sees the error a local file system would give.
+
+mod create;
+mod open;
+mod remove;
+mod rename;
+mod setattr;
+mod stat;
+mod xattr;
+
+pub(crate) use setattr::change_attributes;
+pub(crate) use stat::fresh_stat;
+pub(crate) use xattr::{get, list, remove, set};
+
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::dentry::Node;
+use crate::inode::Inode;
+use crate::permissions::{AccessMask, check_access};
+use crate::superblock::{Res, Superblock};
+
+/// Whether the caller may change the names in `dir`. Search permission was checked on the way.
+fn check_change_names(cx: &Context<'_>, dir: &Node) -> Res<()> {
+    let attr = dir.inode().attr();
+    check_access(cx.creds, &attr, AccessMask::WRITE | AccessMask::EXECUTE)?;
+    Ok(())
+}
+
+impl Superblock {
+    /// Sets the access time after a read, where this client's clock stamps files.
+    pub(crate) fn touch_atime(&self, inode: &Inode) {
+        if self.mode.client_clock() && !self.flags.noatime && !self.flags.readonly {
+            inode.meta.lock().touch_atime(self.clock.now());
+        }
+    }
+
+    /// The names in `dir` were changed by an operation that has just completed on the server;
+    /// `links` directories were added.
+    fn touch_names(&self, dir: &Node, links: i64) {
+        self.names_changed(dir);
+        let now = self.stamp();
+        dir.inode().change(|meta| {
+            if let Some(now) = now {
+                meta.touch_mtime(now);
+                meta.add_links(links);
+            }
+        });
+    }
+
+    /// It is not known whether an operation on `name` in `dir` was carried out: what was cached
+    /// of that is no longer the truth.
+    fn distrust_name(&self, dir: &Node, name: &[u8], child: Option<&Node>) {
+        self.names_changed(dir);
+        dir.forget_absent(name);
+        dir.inode().change(|meta| meta.doubtful = true);
+        if let Some(child) = child
+            && dir.detach(name, child, false)
+        {
+            child.invalidate_below();
+        }
+    }
+}
+
+/// A name of `inode` is gone.
+fn lost_name(inode: &Arc<Inode>) {
+    let Some(now) = inode.sb.stamp() else {
+        inode.change(|_| ());
+        return;
+    };
+    inode.change(|meta| {
+        if inode.is_dir() {
+            meta.no_links();
+        } else {
+            meta.add_links(-1);
+        }
+        meta.touch_ctime(now);
+    });
+}

@@ -1,0 +1,311 @@
+//! open, with and without creating (semantics 10).
+
+use std::sync::Arc;
+
+use crate::attr::{FileType, SetAttr};
+use crate::context::{At, Context};
+use crate::dentry::Node;
+use crate::error::{Errno, Result};
+use crate::file::File;
+use crate::filesystem::Filesystem;
+use crate::flags::{Access, OpenFlags};
+use crate::handle::Handle;
+use crate::inode::Origin;
+use crate::lookup::fetch;
+use crate::name::Name;
+use crate::ops::check_change_names;
+use crate::ops::create::{enter, lock_to_create};
+use crate::permissions::{
+    AccessMask, access_to_open, acts_as_owner, check_access, mode_to_set, new_file,
+    readonly_forbids,
+};
+use crate::remote::OpenMode;
+use crate::resolve::{Form, Last, Walk};
+use crate::special;
+use crate::superblock::Res;
+
+/// How often a create and a lookup may contradict each other before we believe neither.
+const ATTEMPTS_MAX: usize = 16;
+
+impl Filesystem {
+    /// Opens a file, as `openat(2)`. `mode` has the permission bits of a file that is made; no
+    /// umask is applied. May block on a fifo.
+    pub fn open(&self, cx: &Context<'_>, at: At<'_>, flags: OpenFlags, mode: u16) -> Result<File> {
+        self.run("open", at.path, || self.open_path(cx, at, flags, mode))
+    }
+
+    /// [`Filesystem::open`] by node; creates nothing.
+    pub fn open_node(&self, cx: &Context<'_>, node: &Node, flags: OpenFlags) -> Result<File> {
+        self.run("open", b"", || {
+            let flags = prepare(flags & !(OpenFlags::CREAT | OpenFlags::EXCL))?;
+            check_existing(node, flags, false)?;
+            self.open_existing(cx, node, flags, b"")
+        })
+    }
+
+    /// [`Filesystem::open`] of one name with `CREAT`.
+    pub fn create_in(
+        &self,
+        cx: &Context<'_>,
+        dir: &Node,
+        name: Name<'_>,
+        flags: OpenFlags,
+        mode: u16,
+    ) -> Result<File> {
+        let at = At::new(dir, name.as_bytes());
+        self.open(cx, at, flags | OpenFlags::CREAT, mode)
+    }
+
+    fn open_path(&self, cx: &Context<'_>, at: At<'_>, flags: OpenFlags, mode: u16) -> Res<File> {
+        let flags = prepare(flags)?;
+        let mut walk = Walk::new(cx, at, self.root_ref(), Form::Open)?;
+        for _ in 0..ATTEMPTS_MAX {
+            let last = if at.path.is_empty() {
+                None
+            } else {
+                let last = walk.reach_parent()?;
+                (!matches!(last.name(), b"" | b"." | b"..")).then_some(last)
+            };
+            let Some(last) = last else {
+                // The path ends at a directory that is known without looking up a name.
+                walk.reach_end_without_name()?;
+                if flags.contains(OpenFlags::CREAT | OpenFlags::EXCL) {
+                    return Err(Errno::EEXIST.into());
+                }
+                check_existing(&walk.dir, flags, false)?;
+                return self.open_existing(cx, &walk.dir, flags, at.path);
+            };
+            if flags.contains(OpenFlags::CREAT) && last.slash {
+                return Err(Errno::EISDIR.into());
+            }
+            match walk.look_up(&last)? {
+                Some(node) => {
+                    if flags.contains(OpenFlags::CREAT | OpenFlags::EXCL) {
+                        return Err(Errno::EEXIST.into());
+                    }
+                    let follow = last.slash || !flags.contains(OpenFlags::NOFOLLOW);
+                    if follow && node.file_type() == FileType::Symlink {
+                        walk.follow_last(&node, &last)?;
+                        continue;
+                    }
+                    check_existing(&node, flags, last.slash)?;
+                    return self.open_existing(cx, &node, flags, at.path);
+                }
+                None if !flags.contains(OpenFlags::CREAT) => return Err(Errno::ENOENT.into()),
+                None => match self.create(cx, &walk.dir, &last, flags, mode, at.path) {
+                    // Somebody was faster (semantics 24, item 28).
+                    Err(failure)
+                        if failure.errno() == Errno::EEXIST && !flags.contains(OpenFlags::EXCL) =>
+                    {
+                        walk.forget_ahead();
+                        let name = Name::new(last.name())?;
+                        walk.dir.forget_absent(last.name());
+                        fetch(cx, &walk.dir, &[name])?;
+                    }
+                    outcome => return outcome,
+                },
+            }
+        }
+        Err(Errno::ELOOP.into())
+    }
+
+    fn create(
+        &self,
+        cx: &Context<'_>,
+        dir: &Node,
+        last: &Last<'_>,
+        flags: OpenFlags,
+        mode: u16,
+        path: &[u8],
+    ) -> Res<File> {
+        let sb = self.sb();
+        if dir.is_deleted() {
+            return Err(Errno::ENOENT.into());
+        }
+        sb.check_writable()?;
+        check_change_names(cx, dir)?;
+        let name = Name::new(last.name())?;
+        let (owner, mode) = new_file(cx.creds, &dir.inode().attr(), false, mode & 0o7777);
+        let access = wanted(flags);
+        let open = OpenMode {
+            access,
+            truncate: false,
+        };
+        let _names = lock_to_create(dir, name)?;
+        dir.inode().about_to_change();
+        let made = dir.remote().create(&cx.call(), name, mode, owner, open);
+        let (found, handle) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let failure = crate::superblock::Failure::from(error);
+                if failure.is_uncertain() {
+                    sb.distrust_name(dir, name.as_bytes(), None);
+                }
+                return Err(failure);
+            }
+        };
+        let handle = Handle::new(sb, handle, access);
+        let node = enter(dir, name, Some(found), Origin::Made, 0).ok_or(Errno::EIO)?;
+        if node.file_type() != FileType::Regular {
+            return Err(Errno::EIO.into());
+        }
+        if sb.mode.handle_per_description() {
+            return Ok(File::new(node, flags, Some(handle), path));
+        }
+        node.inode().handles.install(&handle);
+        Ok(File::new(node, flags, None, path))
+    }
+
+    /// Opens what is there, after [`check_existing`].
+    fn open_existing(
+        &self,
+        cx: &Context<'_>,
+        node: &Node,
+        flags: OpenFlags,
+        path: &[u8],
+    ) -> Res<File> {
+        let node = node.clone();
+        if flags.contains(OpenFlags::PATH) {
+            return Ok(File::new(node, flags, None, path));
+        }
+        let sb = self.sb();
+        let inode = node.inode();
+        let attr = inode.attr();
+        let want = access_to_open(flags);
+        if want.contains(AccessMask::WRITE) && readonly_forbids(attr.file_type) {
+            sb.check_writable()?;
+        }
+        check_access(cx.creds, &attr, want)?;
+        if flags.contains(OpenFlags::NOATIME) && !acts_as_owner(cx.creds, &attr) {
+            return Err(Errno::EPERM.into());
+        }
+        match attr.file_type {
+            FileType::Regular => {
+                let own = self.open_regular(cx, &node, flags)?;
+                Ok(File::new(node, flags, own, path))
+            }
+            FileType::Directory => {
+                let file = node.remote();
+                inode.handles.acquire(sb, cx, &*file, Access::Read, false)?;
+                Ok(File::new(node, flags, None, path))
+            }
+            FileType::Symlink => Err(Errno::ELOOP.into()),
+            FileType::Socket => Err(Errno::ENXIO.into()),
+            FileType::Fifo | FileType::CharDevice | FileType::BlockDevice => {
+                let own = special::open(cx, &node, wanted(flags), flags)?;
+                Ok(File::new(node, flags, Some(own), path))
+            }
+        }
+    }
+
+    /// A handle for a regular file: the description's own where the mode says so.
+    fn open_regular(
+        &self,
+        cx: &Context<'_>,
+        node: &Node,
+        flags: OpenFlags,
+    ) -> Res<Option<Arc<Handle>>> {
+        let sb = self.sb();
+        let inode = node.inode();
+        let file = node.remote();
+        let truncate = flags.contains(OpenFlags::TRUNC);
+        // `O_RDONLY|O_TRUNC` truncates too, which takes a handle that may write.
+        let access = match (truncate, wanted(flags)) {
+            (true, Access::Read) => Access::ReadWrite,
+            (_, access) => access,
+        };
+        let _end = truncate.then(|| inode.data.write());
+        let own = if sb.mode.handle_per_description() {
+            Some(Handle::open(sb, cx, &*file, access, truncate)?)
+        } else {
+            inode.handles.acquire(sb, cx, &*file, access, truncate)?;
+            None
+        };
+        if truncate {
+            self.truncated(cx, node)?;
+        }
+        Ok(own)
+    }
+
+    /// A file was cut to nothing by opening it (semantics 10.9).
+    fn truncated(&self, cx: &Context<'_>, node: &Node) -> Res<()> {
+        let inode = node.inode();
+        let now = self.sb().stamp();
+        let set = SetAttr {
+            size: Some(0),
+            ..SetAttr::default()
+        };
+        let mode = mode_to_set(cx.creds, &inode.attr(), &set);
+        inode.change(|meta| {
+            meta.set_size(0);
+            if let Some(now) = now {
+                meta.touch_mtime(now);
+            }
+        });
+        if mode.is_some() {
+            crate::file::drop_privileges(cx, node, mode);
+        }
+        Ok(())
+    }
+}
+
+/// Flags in the shape the rest of this file expects (semantics 10.1).
+fn prepare(flags: OpenFlags) -> Res<OpenFlags> {
+    if flags.contains(OpenFlags::PATH) {
+        let kept = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW;
+        return Ok(flags & kept);
+    }
+    let flags = flags & !OpenFlags::CLOEXEC & OpenFlags::all();
+    if flags.contains(OpenFlags::TMPFILE_BIT) {
+        let valid = flags.contains(OpenFlags::DIRECTORY)
+            && !flags.contains(OpenFlags::CREAT)
+            && matches!(flags.access_bits(), 1 | 2);
+        let errno = if valid {
+            Errno::EOPNOTSUPP
+        } else {
+            Errno::EINVAL
+        };
+        return Err(errno.into());
+    }
+    // Linux refuses the combination since 6.4 rather than guess what was meant.
+    if flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY) {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(flags)
+}
+
+/// Refuses by type, before permissions count.
+fn check_existing(node: &Node, flags: OpenFlags, slash: bool) -> Res<()> {
+    let is_dir = node.inode().is_dir();
+    if flags.contains(OpenFlags::CREAT) && is_dir {
+        return Err(Errno::EISDIR.into());
+    }
+    if (slash || flags.contains(OpenFlags::DIRECTORY)) && !is_dir {
+        return Err(Errno::ENOTDIR.into());
+    }
+    if flags.contains(OpenFlags::PATH) {
+        return Ok(());
+    }
+    if node.file_type() == FileType::Symlink {
+        return Err(Errno::ELOOP.into());
+    }
+    if is_dir {
+        if access_to_open(flags).contains(AccessMask::WRITE) {
+            return Err(Errno::EISDIR.into());
+        }
+        if flags.contains(OpenFlags::DIRECT) {
+            return Err(Errno::EINVAL.into());
+        }
+    }
+    Ok(())
+}
+
+/// What the handle must be able to do. The reserved access mode 3 asks for both, although its
+/// description may then do neither (semantics 10.7).
+fn wanted(flags: OpenFlags) -> Access {
+    match flags.access_bits() {
+        0 => Access::Read,
+        1 => Access::Write,
+        _ => Access::ReadWrite,
+    }
+}

@@ -1,0 +1,159 @@
+//! Removing names: unlink and rmdir (semantics 8).
+
+use crate::attr::Attr;
+use crate::context::{At, Context};
+use crate::dentry::{Child, Node};
+use crate::error::{Errno, Result};
+use crate::filesystem::Filesystem;
+use crate::lookup::fetch_locked;
+use crate::name::Name;
+use crate::ops::{check_change_names, lost_name};
+use crate::permissions::{S_ISVTX, check_sticky};
+use crate::resolve::{Form, Walk};
+use crate::superblock::Res;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    File,
+    Directory,
+}
+
+impl Filesystem {
+    /// Removes the name of a file that is not a directory (`EISDIR`). The file stays usable
+    /// where it is open.
+    pub fn unlink(&self, cx: &Context<'_>, at: At<'_>) -> Result<()> {
+        self.run("unlink", at.path, || self.remove(cx, at, What::File))
+    }
+
+    /// Removes an empty directory.
+    pub fn rmdir(&self, cx: &Context<'_>, at: At<'_>) -> Result<()> {
+        self.run("rmdir", at.path, || self.remove(cx, at, What::Directory))
+    }
+
+    /// [`Filesystem::unlink`] by node.
+    pub fn unlink_in(&self, cx: &Context<'_>, dir: &Node, name: Name<'_>) -> Result<()> {
+        self.unlink(cx, At::new(dir, name.as_bytes()))
+    }
+
+    /// [`Filesystem::rmdir`] by node.
+    pub fn rmdir_in(&self, cx: &Context<'_>, dir: &Node, name: Name<'_>) -> Result<()> {
+        self.rmdir(cx, At::new(dir, name.as_bytes()))
+    }
+
+    fn remove(&self, cx: &Context<'_>, at: At<'_>, what: What) -> Res<()> {
+        if at.path.is_empty() {
+            return Err(Errno::ENOENT.into());
+        }
+        let mut walk = Walk::new(cx, at, self.root_ref(), Form::Parent)?;
+        let last = walk.reach_parent()?;
+        check_dots(last.name(), what)?;
+        self.sb().check_writable()?;
+        if let Child::Absent = walk.known(&last)? {
+            return Err(Errno::ENOENT.into());
+        }
+        let needs_child = last.slash && what == What::File;
+        if needs_child {
+            return Err(match walk.look_up(&last)? {
+                None => Errno::ENOENT,
+                Some(child) if child.inode().is_dir() => Errno::EISDIR,
+                Some(_) => Errno::ENOTDIR,
+            }
+            .into());
+        }
+        if let Err(failure) = check_change_names(cx, &walk.dir) {
+            // That there is nothing to remove comes first.
+            return match walk.look_up(&last)? {
+                None => Err(Errno::ENOENT.into()),
+                Some(_) => Err(failure),
+            };
+        }
+        // Dropped after the directory is unlocked: that may close the file on the server.
+        let mut child = None;
+        remove_from(cx, &walk.dir, Name::new(last.name())?, what, &mut child)
+    }
+}
+
+fn check_dots(name: &[u8], what: What) -> Res<()> {
+    let errno = match (what, name) {
+        (What::File, b"" | b"." | b"..") => Errno::EISDIR,
+        (What::Directory, b"") => Errno::EBUSY,
+        (What::Directory, b".") => Errno::EINVAL,
+        (What::Directory, b"..") => Errno::ENOTEMPTY,
+        _ => return Ok(()),
+    };
+    Err(errno.into())
+}
+
+fn remove_from(
+    cx: &Context<'_>,
+    dir: &Node,
+    name: Name<'_>,
+    what: What,
+    child: &mut Option<Node>,
+) -> Res<()> {
+    let Some(directory) = dir.directory() else {
+        return Err(Errno::ENOTDIR.into());
+    };
+    let _names = directory.names.write();
+    let parent = dir.inode().attr();
+    *child = match dir.child(name.as_bytes()) {
+        Child::Present(node) => Some(node),
+        Child::Absent => return Err(Errno::ENOENT.into()),
+        // Whose file it is matters in a sticky directory only.
+        Child::Unknown if parent.mode & S_ISVTX != 0 => {
+            let fetched = fetch_locked(cx, dir, &[name])?;
+            Some(fetched.ok_or(Errno::ENOENT)?.first)
+        }
+        Child::Unknown => None,
+    };
+    if let Some(child) = child {
+        check_child(cx, &parent, child, what)?;
+    }
+    dir.inode().about_to_change();
+    let file = child.as_ref().map(Node::remote);
+    let asked = dir
+        .remote()
+        .unlink(&cx.call(), name, what == What::Directory, file.as_deref());
+    let sb = dir.sb();
+    match asked {
+        Ok(()) => {
+            match child {
+                Some(child) => {
+                    dir.detach(name.as_bytes(), child, true);
+                    lost_name(child.inode());
+                }
+                None if what == What::File => sb.unknown_name_went(),
+                None => {}
+            }
+            dir.mark_absent(name.as_bytes());
+            sb.touch_names(dir, if what == What::Directory { -1 } else { 0 });
+            Ok(())
+        }
+        Err(error) => {
+            let failure = crate::superblock::Failure::from(error);
+            if failure.is_uncertain() {
+                sb.distrust_name(dir, name.as_bytes(), child.as_ref());
+                if let Some(child) = child {
+                    child.inode().change(|meta| meta.doubtful = true);
+                }
+            } else if failure.errno() == Errno::ENOENT && child.is_none() {
+                dir.mark_absent(name.as_bytes());
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// What can be refused without asking the server.
+fn check_child(cx: &Context<'_>, parent: &Attr, child: &Node, what: What) -> Res<()> {
+    check_sticky(cx.creds, parent, &child.inode().attr())?;
+    let is_dir = child.inode().is_dir();
+    match what {
+        What::File if is_dir => Err(Errno::EISDIR.into()),
+        What::Directory if !is_dir => Err(Errno::ENOTDIR.into()),
+        What::Directory if child.sb().mode.may_cache_metadata() && child.has_cached_children() => {
+            Err(Errno::ENOTEMPTY.into())
+        }
+        _ => Ok(()),
+    }
+}

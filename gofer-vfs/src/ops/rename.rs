@@ -1,0 +1,288 @@
+//! rename (semantics 9).
+
+use crate::context::{At, Context};
+use crate::dentry::{Child, Node};
+use crate::error::{Errno, Result};
+use crate::filesystem::Filesystem;
+use crate::flags::RenameFlags;
+use crate::locks::{MutexGuard, WriteGuard};
+use crate::lookup::fetch_locked;
+use crate::name::Name;
+use crate::ops::{check_change_names, lost_name};
+use crate::permissions::{AccessMask, check_access, check_sticky};
+use crate::resolve::{Form, Last, Walk};
+use crate::superblock::{Failure, Res, Superblock};
+use std::sync::Arc;
+
+impl Filesystem {
+    /// Renames `old` to `new`, replacing what is there unless `flags` say `NOREPLACE`. Other
+    /// flags are `EINVAL`; so is `NOREPLACE` in a shared tree on a server that cannot do it.
+    pub fn rename(
+        &self,
+        cx: &Context<'_>,
+        old: At<'_>,
+        new: At<'_>,
+        flags: RenameFlags,
+    ) -> Result<()> {
+        self.run("rename", old.path, || self.move_name(cx, old, new, flags))
+            .map_err(|error| error.with_target(new.path))
+    }
+
+    /// [`Filesystem::rename`] by node.
+    pub fn rename_in(
+        &self,
+        cx: &Context<'_>,
+        (old_dir, old): (&Node, Name<'_>),
+        (new_dir, new): (&Node, Name<'_>),
+        flags: RenameFlags,
+    ) -> Result<()> {
+        let old = At::new(old_dir, old.as_bytes());
+        self.rename(cx, old, At::new(new_dir, new.as_bytes()), flags)
+    }
+
+    fn move_name(&self, cx: &Context<'_>, old: At<'_>, new: At<'_>, flags: RenameFlags) -> Res<()> {
+        let sb = self.sb();
+        let keeps = flags.contains(RenameFlags::NOREPLACE);
+        let server_keeps = sb
+            .capabilities
+            .rename_flags
+            .contains(RenameFlags::NOREPLACE);
+        if !RenameFlags::NOREPLACE.contains(flags)
+            || (keeps && !server_keeps && sb.mode.must_revalidate())
+        {
+            return Err(Errno::EINVAL.into());
+        }
+        if old.path.is_empty() || new.path.is_empty() {
+            return Err(Errno::ENOENT.into());
+        }
+        let mut from = Side::walk(cx, old, self.root_ref())?;
+        let mut to = Side::walk(cx, new, self.root_ref())?;
+        if from.is_dots() {
+            return Err(Errno::EBUSY.into());
+        }
+        if to.is_dots() {
+            return Err(if keeps { Errno::EEXIST } else { Errno::EBUSY }.into());
+        }
+        sb.check_writable()?;
+        let source = from.look_up()?.ok_or(Errno::ENOENT)?;
+        let target = to.look_up()?;
+        let sent = if server_keeps {
+            flags
+        } else {
+            RenameFlags::empty()
+        };
+        let job = Job {
+            cx,
+            sb,
+            from: (&from.walk.dir, Name::new(from.last.name())?),
+            to: (&to.walk.dir, Name::new(to.last.name())?),
+            slash: from.last.slash || to.last.slash,
+            keeps,
+            sent,
+        };
+        // Dropped after the directories are unlocked: that may close a file on the server.
+        let mut both = (Some(source), target);
+        job.run(&mut both)
+    }
+}
+
+/// One of the two paths.
+struct Side<'p> {
+    walk: Walk<'p>,
+    last: Last<'p>,
+}
+
+impl<'p> Side<'p> {
+    fn walk(cx: &'p Context<'p>, at: At<'p>, root: &'p Node) -> Res<Side<'p>> {
+        let mut walk = Walk::new(cx, at, root, Form::Parent)?;
+        let last = walk.reach_parent()?;
+        Ok(Side { walk, last })
+    }
+
+    fn is_dots(&self) -> bool {
+        matches!(self.last.name(), b"" | b"." | b"..")
+    }
+
+    fn look_up(&mut self) -> Res<Option<Node>> {
+        self.walk.look_up(&self.last)
+    }
+}
+
+/// A rename whose paths were walked.
+struct Job<'j> {
+    cx: &'j Context<'j>,
+    sb: &'j Arc<Superblock>,
+    from: (&'j Node, Name<'j>),
+    to: (&'j Node, Name<'j>),
+    /// One of the paths ends with a slash.
+    slash: bool,
+    /// An existing target stays.
+    keeps: bool,
+    sent: RenameFlags,
+}
+
+/// The locks of a rename.
+struct Locked<'d> {
+    _topology: Option<MutexGuard<'d, ()>>,
+    _names: (WriteGuard<'d, ()>, Option<WriteGuard<'d, ()>>),
+}
+
+impl Job<'_> {
+    /// `both` are source and target as they were before the directories were locked, and are
+    /// brought up to date.
+    fn run(&self, both: &mut (Option<Node>, Option<Node>)) -> Res<()> {
+        let _locked = self.lock()?;
+        let source = self
+            .under_lock(self.from, both.0.take())?
+            .ok_or(Errno::ENOENT)?;
+        both.1 = self.under_lock(self.to, both.1.take())?;
+        let target = both.1.as_ref();
+        let verdict = self.check(&source, target);
+        let done = match verdict {
+            Ok(true) => self.carry_out(&source, target),
+            Ok(false) => Ok(()),
+            Err(failure) => Err(failure),
+        };
+        both.0 = Some(source);
+        done
+    }
+
+    fn lock(&self) -> Res<Locked<'_>> {
+        let (Some(from), Some(to)) = (self.from.0.directory(), self.to.0.directory()) else {
+            return Err(Errno::ENOTDIR.into());
+        };
+        if self.from.0.same(self.to.0) {
+            return Ok(Locked {
+                _topology: None,
+                _names: (from.names.write(), None),
+            });
+        }
+        let topology = self.sb.topology.lock();
+        let (first, second) = if self.from.0.is_locked_before(self.to.0) {
+            (from, to)
+        } else {
+            (to, from)
+        };
+        let names = first.names.write();
+        Ok(Locked {
+            _topology: Some(topology),
+            _names: (names, Some(second.names.write_beside())),
+        })
+    }
+
+    /// What has the name now that nobody can change it. `before` was found without the lock,
+    /// and where absence is not cached its absence is still good.
+    fn under_lock(
+        &self,
+        (dir, name): (&Node, Name<'_>),
+        before: Option<Node>,
+    ) -> Res<Option<Node>> {
+        if dir.is_deleted() {
+            return Ok(None);
+        }
+        match dir.child(name.as_bytes()) {
+            Child::Present(node) => Ok(Some(node)),
+            Child::Absent => Ok(None),
+            Child::Unknown if before.is_none() && !self.sb.mode.may_cache_negative() => Ok(None),
+            Child::Unknown => {
+                let fetched = fetch_locked(self.cx, dir, &[name])?;
+                Ok(fetched.map(|fetched| fetched.first))
+            }
+        }
+    }
+
+    /// Every check, in Linux's order. `false`: there is nothing to do.
+    fn check(&self, source: &Node, target: Option<&Node>) -> Res<bool> {
+        let (from, to) = (self.from.0, self.to.0);
+        let is_dir = source.inode().is_dir();
+        if self.keeps && target.is_some() {
+            return Err(Errno::EEXIST.into());
+        }
+        if !is_dir && self.slash {
+            return Err(Errno::ENOTDIR.into());
+        }
+        if is_dir && source.is_above(to) {
+            return Err(Errno::EINVAL.into());
+        }
+        if let Some(target) = target {
+            if target.inode().is_dir() && target.is_above(from) {
+                return Err(Errno::ENOTEMPTY.into());
+            }
+            // The same name, or two names of one file: both stay (semantics 24, item 32).
+            if Arc::ptr_eq(source.inode(), target.inode()) {
+                return Ok(false);
+            }
+        }
+        check_change_names(self.cx, from)?;
+        self.check_sticky(from, source)?;
+        if to.is_deleted() {
+            return Err(Errno::ENOENT.into());
+        }
+        check_change_names(self.cx, to)?;
+        if let Some(target) = target {
+            self.check_sticky(to, target)?;
+            match (is_dir, target.inode().is_dir()) {
+                (true, false) => return Err(Errno::ENOTDIR.into()),
+                (false, true) => return Err(Errno::EISDIR.into()),
+                _ => {}
+            }
+        }
+        if is_dir && !from.same(to) {
+            // Its `..` changes.
+            check_access(self.cx.creds, &source.inode().attr(), AccessMask::WRITE)?;
+        }
+        Ok(true)
+    }
+
+    fn check_sticky(&self, dir: &Node, child: &Node) -> Res<()> {
+        check_sticky(self.cx.creds, &dir.inode().attr(), &child.inode().attr())?;
+        Ok(())
+    }
+
+    fn carry_out(&self, source: &Node, target: Option<&Node>) -> Res<()> {
+        let ((from, old), (to, new)) = (self.from, self.to);
+        from.inode().about_to_change();
+        to.inode().about_to_change();
+        let moved = source.remote();
+        let asked = from.remote().rename(
+            &self.cx.call(),
+            old,
+            Some(&*moved),
+            (&*to.remote(), new),
+            self.sent,
+        );
+        if let Err(error) = asked {
+            let failure = Failure::from(error);
+            if failure.is_uncertain() {
+                self.sb.distrust_name(from, old.as_bytes(), Some(source));
+                self.sb.distrust_name(to, new.as_bytes(), target);
+            }
+            return Err(failure);
+        }
+        if let Some(target) = target {
+            to.detach(new.as_bytes(), target, true);
+            lost_name(target.inode());
+            target.invalidate_below();
+        }
+        source.rename((from, old.as_bytes()), (to, new.as_bytes()));
+        from.mark_absent(old.as_bytes());
+        self.count_links(source, target);
+        if let Some(now) = self.sb.stamp() {
+            source.inode().change(|meta| meta.touch_ctime(now));
+        }
+        Ok(())
+    }
+
+    /// Times and link counts of both parents.
+    fn count_links(&self, source: &Node, target: Option<&Node>) {
+        let (from, to) = (self.from.0, self.to.0);
+        let moved = i64::from(source.inode().is_dir());
+        let replaced = i64::from(target.is_some_and(|target| target.inode().is_dir()));
+        if from.same(to) {
+            self.sb.touch_names(from, -replaced);
+        } else {
+            self.sb.touch_names(from, -moved);
+            self.sb.touch_names(to, moved - replaced);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Changing attributes: chmod, chown, truncate, utimes in one (semantics 12.6, 13.5).
+
+use crate::attr::{AttrMask, SetAttr, SetTime, Timestamp};
+use crate::context::{At, Context, Follow};
+use crate::dentry::Node;
+use crate::error::Result;
+use crate::filesystem::Filesystem;
+use crate::handle::Handle;
+use crate::permissions::{SetAttrSetting, check_set_attr, mode_to_set};
+use crate::superblock::{Failure, Res};
+
+impl Filesystem {
+    /// Changes attributes. An empty `set` only checks that the file exists. When the server
+    /// changes only some, those are changed and the error is returned.
+    pub fn set_attr(
+        &self,
+        cx: &Context<'_>,
+        at: At<'_>,
+        follow: Follow,
+        set: &SetAttr,
+    ) -> Result<()> {
+        self.run("setattr", at.path, || {
+            let node = self.walk_to_end(cx, at, follow)?;
+            change_attributes(cx, &node, set, None)
+        })
+    }
+
+    /// [`Filesystem::set_attr`] by node.
+    pub fn set_attr_node(&self, cx: &Context<'_>, node: &Node, set: &SetAttr) -> Result<()> {
+        self.run("setattr", b"", || change_attributes(cx, node, set, None))
+    }
+}
+
+/// Changes attributes of `node`, `through` a handle that is open for writing if there is one.
+pub(crate) fn change_attributes(
+    cx: &Context<'_>,
+    node: &Node,
+    set: &SetAttr,
+    through: Option<&Handle>,
+) -> Res<()> {
+    let inode = node.inode();
+    let sb = node.sb();
+    let attr = inode.attr();
+    let setting = SetAttrSetting {
+        readonly: sb.flags.readonly,
+        size_needs_write: through.is_none(),
+        file_size_limit: cx.file_size_limit,
+    };
+    check_set_attr(cx.creds, &attr, set, setting)?;
+    // Whoever moves the end of a file keeps writers away; nobody else needs to.
+    let _end = set.size.map(|_| inode.data.write());
+    let now = sb.stamp();
+    let mut send = *set;
+    send.uid = set.uid.filter(|uid| *uid != attr.uid);
+    send.gid = set.gid.filter(|gid| *gid != attr.gid);
+    send.mode = mode_to_set(cx.creds, &attr, set);
+    if let Some(now) = now {
+        send.atime = set.atime.map(|time| SetTime::At(at(time, now)));
+        send.mtime = set.mtime.map(|time| SetTime::At(at(time, now)));
+        if send.size.is_some() && send.mtime.is_none() {
+            send.mtime = Some(SetTime::At(now));
+        }
+    }
+    if send.mask().is_empty() {
+        return Ok(());
+    }
+    inode.about_to_change();
+    let shared = match through {
+        None => inode.handles.any(),
+        Some(_) => None,
+    };
+    let through = through.or(shared.as_deref());
+    let asked = node
+        .remote()
+        .set_attr(&cx.call(), &send, through.map(|handle| &*handle.remote));
+    let report = match asked {
+        Ok(report) => report,
+        Err(error) => {
+            let failure = Failure::from(error);
+            if failure.is_uncertain() {
+                inode.change(|meta| meta.doubtful = true);
+            }
+            return Err(failure);
+        }
+    };
+    // In shared mode the server's copy is the truth, and is asked for next time.
+    inode.change(|meta| {
+        let Some(now) = now else {
+            return;
+        };
+        let done = |field| !report.failed.contains(field);
+        if let Some(mode) = send.mode.filter(|_| done(AttrMask::MODE)) {
+            meta.set_mode(mode);
+        }
+        meta.set_owner(
+            send.uid.filter(|_| done(AttrMask::UID)),
+            send.gid.filter(|_| done(AttrMask::GID)),
+        );
+        if let Some(size) = send.size.filter(|_| done(AttrMask::SIZE)) {
+            meta.set_size(size);
+        }
+        let set_time = |time: Option<SetTime>| time.map(|time| at(time, now));
+        meta.set_times(
+            set_time(send.atime.filter(|_| done(AttrMask::ATIME))),
+            set_time(send.mtime.filter(|_| done(AttrMask::MTIME))),
+        );
+        meta.touch_ctime(now);
+    });
+    if !report.failed.is_empty() {
+        return Err(report.errno.unwrap_or(crate::error::Errno::EIO).into());
+    }
+    Ok(())
+}
+
+fn at(time: SetTime, now: Timestamp) -> Timestamp {
+    match time {
+        SetTime::Now => now,
+        SetTime::At(time) => time,
+    }
+}

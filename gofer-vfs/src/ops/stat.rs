@@ -1,0 +1,102 @@
+//! Looking without changing: stat, access, readlink, lookup by node.
+
+use crate::attr::FileType;
+use crate::context::{At, Context, Follow};
+use crate::dentry::Node;
+use crate::error::{Errno, Result};
+use crate::filesystem::{Filesystem, Stat};
+use crate::handle::Handle;
+use crate::name::Name;
+use crate::permissions::{AccessMask, check_access, readonly_forbids};
+use crate::resolve::read_target;
+use crate::superblock::Res;
+
+impl Filesystem {
+    /// The attributes of a file.
+    pub fn stat(&self, cx: &Context<'_>, at: At<'_>, follow: Follow) -> Result<Stat> {
+        self.run("stat", at.path, || {
+            let node = self.walk_to_end(cx, at, follow)?;
+            // In shared mode the walk has just brought them.
+            known_stat(cx, &node)
+        })
+    }
+
+    /// Whether the caller may use a file as `want` says (`EACCES`); nothing wanted asks whether
+    /// it exists.
+    pub fn access(&self, cx: &Context<'_>, at: At<'_>, want: AccessMask) -> Result<()> {
+        self.run("access", at.path, || {
+            let node = self.walk_to_end(cx, at, Follow::Yes)?;
+            let attr = known_stat(cx, &node)?.attr;
+            if want.contains(AccessMask::WRITE) && readonly_forbids(attr.file_type) {
+                self.sb().check_writable()?;
+            }
+            check_access(cx.creds, &attr, want)?;
+            Ok(())
+        })
+    }
+
+    /// The target of a symbolic link; `EINVAL` for anything else.
+    pub fn read_link(&self, cx: &Context<'_>, at: At<'_>) -> Result<Vec<u8>> {
+        self.run("readlink", at.path, || {
+            let node = self.walk_to_end(cx, at, Follow::No)?;
+            if node.file_type() != FileType::Symlink {
+                return Err(Errno::EINVAL.into());
+            }
+            Ok(read_target(cx, &node)?.0.to_vec())
+        })
+    }
+
+    /// The file of one name.
+    pub fn lookup(&self, cx: &Context<'_>, dir: &Node, name: Name<'_>) -> Result<Node> {
+        self.resolve(cx, At::new(dir, name.as_bytes()), Follow::No)
+    }
+
+    /// [`Filesystem::stat`] by node.
+    pub fn stat_node(&self, cx: &Context<'_>, node: &Node) -> Result<Stat> {
+        self.run("stat", b"", || fresh_stat(cx, node, None))
+    }
+
+    /// [`Filesystem::access`] by node.
+    pub fn access_node(&self, cx: &Context<'_>, node: &Node, want: AccessMask) -> Result<()> {
+        self.access(cx, At::new(node, b""), want)
+    }
+
+    /// [`Filesystem::read_link`] by node.
+    pub fn read_link_node(&self, cx: &Context<'_>, node: &Node) -> Result<Vec<u8>> {
+        self.run("readlink", b"", || Ok(read_target(cx, node)?.0.to_vec()))
+    }
+}
+
+/// The attributes as they are known, unless they are in doubt.
+fn known_stat(cx: &Context<'_>, node: &Node) -> Res<Stat> {
+    let inode = node.inode();
+    let (attr, doubtful) = {
+        let meta = inode.meta.lock();
+        (*meta.attr(), meta.doubtful)
+    };
+    if doubtful || inode.links_in_doubt(attr.nlink) {
+        inode.refresh(cx, &*node.remote(), None)?;
+        return Ok(shown(node));
+    }
+    Ok(Stat {
+        ino: inode.ino,
+        attr,
+    })
+}
+
+/// The attributes; in shared mode the server's, through `own` (a description's own handle) or
+/// any open handle (semantics 13.2).
+pub(crate) fn fresh_stat(cx: &Context<'_>, node: &Node, own: Option<&Handle>) -> Res<Stat> {
+    if node.sb().mode.must_revalidate() {
+        node.inode().refresh(cx, &*node.remote(), own)?;
+        return Ok(shown(node));
+    }
+    known_stat(cx, node)
+}
+
+fn shown(node: &Node) -> Stat {
+    Stat {
+        ino: node.ino(),
+        attr: node.inode().attr(),
+    }
+}

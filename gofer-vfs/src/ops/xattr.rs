@@ -1,0 +1,187 @@
+//! Extended attributes (semantics 14).
+
+use crate::attr::FileType;
+use crate::context::{At, Context, Follow};
+use crate::dentry::Node;
+use crate::error::{Errno, Result};
+use crate::filesystem::Filesystem;
+use crate::flags::XattrFlags;
+use crate::permissions::{AccessMask, S_ISVTX, acts_as_owner, check_access};
+use crate::superblock::{Failure, Res};
+
+/// The longest name of an attribute, in bytes, as in Linux.
+const NAME_MAX: usize = 255;
+
+/// The largest value, and the longest list of names, in bytes, as in Linux.
+const SIZE_MAX: usize = 65536;
+
+/// The only namespace that reaches the server.
+const USER: &[u8] = b"user.";
+
+impl Filesystem {
+    /// The value of an attribute. `size` is the caller's buffer: a longer value is `ERANGE`;
+    /// with 0 any value fits.
+    pub fn get_xattr(
+        &self,
+        cx: &Context<'_>,
+        at: At<'_>,
+        follow: Follow,
+        name: &[u8],
+        size: usize,
+    ) -> Result<Vec<u8>> {
+        self.run("getxattr", at.path, || {
+            get(cx, &self.walk_to_end(cx, at, follow)?, name, size)
+        })
+    }
+
+    /// Sets an attribute.
+    pub fn set_xattr(
+        &self,
+        cx: &Context<'_>,
+        at: At<'_>,
+        follow: Follow,
+        name: &[u8],
+        value: &[u8],
+        flags: XattrFlags,
+    ) -> Result<()> {
+        self.run("setxattr", at.path, || {
+            set(cx, &self.walk_to_end(cx, at, follow)?, name, value, flags)
+        })
+    }
+
+    /// The names of all attributes that [`Filesystem::get_xattr`] would give; none on a server
+    /// without attributes.
+    pub fn list_xattr(&self, cx: &Context<'_>, at: At<'_>, follow: Follow) -> Result<Vec<Vec<u8>>> {
+        self.run("listxattr", at.path, || {
+            list(cx, &self.walk_to_end(cx, at, follow)?)
+        })
+    }
+
+    /// Removes an attribute.
+    pub fn remove_xattr(
+        &self,
+        cx: &Context<'_>,
+        at: At<'_>,
+        follow: Follow,
+        name: &[u8],
+    ) -> Result<()> {
+        self.run("removexattr", at.path, || {
+            remove(cx, &self.walk_to_end(cx, at, follow)?, name)
+        })
+    }
+}
+
+fn check_name(name: &[u8]) -> Res<()> {
+    if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) {
+        return Err(Errno::ERANGE.into());
+    }
+    Ok(())
+}
+
+/// Whether this node may have an attribute of this name, and the caller use it.
+fn check(cx: &Context<'_>, node: &Node, name: &[u8], write: bool) -> Res<()> {
+    if !name.starts_with(USER) {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    let attr = node.inode().attr();
+    if !matches!(attr.file_type, FileType::Regular | FileType::Directory) {
+        return Err(if write { Errno::EPERM } else { Errno::ENODATA }.into());
+    }
+    let sticky = attr.file_type == FileType::Directory && attr.mode & S_ISVTX != 0;
+    if write && sticky && !acts_as_owner(cx.creds, &attr) {
+        return Err(Errno::EPERM.into());
+    }
+    let want = if write {
+        AccessMask::WRITE
+    } else {
+        AccessMask::READ
+    };
+    check_access(cx.creds, &attr, want)?;
+    Ok(())
+}
+
+/// See [`Filesystem::get_xattr`].
+pub(crate) fn get(cx: &Context<'_>, node: &Node, name: &[u8], size: usize) -> Res<Vec<u8>> {
+    check_name(name)?;
+    check(cx, node, name, false)?;
+    let limit = size.min(SIZE_MAX);
+    let value = node.remote().get_xattr(&cx.call(), name, limit)?;
+    if size != 0 && value.len() > limit {
+        let largest = limit == SIZE_MAX;
+        return Err(if largest { Errno::E2BIG } else { Errno::ERANGE }.into());
+    }
+    Ok(value)
+}
+
+/// See [`Filesystem::set_xattr`].
+pub(crate) fn set(
+    cx: &Context<'_>,
+    node: &Node,
+    name: &[u8],
+    value: &[u8],
+    flags: XattrFlags,
+) -> Res<()> {
+    check_name(name)?;
+    if !XattrFlags::all().contains(flags) {
+        return Err(Errno::EINVAL.into());
+    }
+    if value.len() > SIZE_MAX {
+        return Err(Errno::E2BIG.into());
+    }
+    node.sb().check_writable()?;
+    check(cx, node, name, true)?;
+    changed(
+        node,
+        node.remote()
+            .set_xattr(&cx.call(), name, value, flags)
+            .map_err(Failure::from),
+    )
+}
+
+/// See [`Filesystem::remove_xattr`].
+pub(crate) fn remove(cx: &Context<'_>, node: &Node, name: &[u8]) -> Res<()> {
+    check_name(name)?;
+    node.sb().check_writable()?;
+    check(cx, node, name, true)?;
+    changed(
+        node,
+        node.remote()
+            .remove_xattr(&cx.call(), name)
+            .map_err(Failure::from),
+    )
+}
+
+/// A changed attribute changes the change time.
+fn changed(node: &Node, outcome: Res<()>) -> Res<()> {
+    if outcome.is_ok()
+        && let Some(now) = node.sb().stamp()
+    {
+        node.inode().change(|meta| meta.touch_ctime(now));
+    }
+    outcome
+}
+
+/// See [`Filesystem::list_xattr`].
+pub(crate) fn list(cx: &Context<'_>, node: &Node) -> Res<Vec<Vec<u8>>> {
+    let has_any = matches!(node.file_type(), FileType::Regular | FileType::Directory);
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    let mut bytes = 0;
+    let listed = node.remote().list_xattr(&cx.call(), &mut |name| {
+        if has_any && name.starts_with(USER) && name.len() <= NAME_MAX {
+            bytes += name.len() + 1;
+            if bytes <= SIZE_MAX {
+                names.push(name.to_vec());
+            }
+        }
+    });
+    match listed {
+        Err(error) if error.errno == Errno::EOPNOTSUPP => return Ok(Vec::new()),
+        listed => listed?,
+    }
+    if bytes > SIZE_MAX {
+        return Err(Errno::E2BIG.into());
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}

@@ -1,0 +1,125 @@
+//! Shared mode: checking cached names with the server before they are used (semantics 6).
+
+use crate::context::Context;
+use crate::dentry::Node;
+use crate::error::Errno;
+use crate::metadata::Merge;
+use crate::name::Name;
+use crate::remote::{RemoteFile, Seen};
+use crate::superblock::{Failure, Res};
+use std::sync::Arc;
+
+/// How often a batch is sent again because a local change overtook the answer.
+const ATTEMPTS_MAX: usize = 16;
+
+/// A cached name that is to be checked.
+pub(crate) struct Known {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) node: Node,
+}
+
+/// What a check found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Checked {
+    /// How many names, from the first, still have the file that is cached.
+    pub(crate) count: usize,
+    /// The name after them does not exist any more.
+    pub(crate) then_missing: bool,
+    /// Round trips it took.
+    pub(crate) calls: u64,
+}
+
+/// Checks `chain`, whose first name lies in `start` and each other in the one before, and takes
+/// on the server's attributes. The first name that has gone, or has another file, is cut off
+/// with everything below it. One round trip.
+///
+/// The attributes of `start` are refreshed too; it is never cut off.
+pub(crate) fn revalidate(cx: &Context<'_>, start: &Node, chain: &[Known]) -> Res<Checked> {
+    let mut chain = chain;
+    let mut calls = 0;
+    for _ in 0..ATTEMPTS_MAX {
+        calls += 1;
+        match check(cx, start, chain) {
+            Ok(Some(checked)) => return Ok(Checked { calls, ..checked }),
+            Ok(None) => {}
+            Err(failure) if tree_changed(failure) && !chain.is_empty() => {
+                if chain.len() > 1 {
+                    chain = chain.get(..1).unwrap_or(chain);
+                } else {
+                    // The lookup that follows tells what is there now.
+                    if let Some(first) = chain.first() {
+                        cut_off(start, first);
+                    }
+                    return Ok(Checked {
+                        calls,
+                        ..Checked::default()
+                    });
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(Checked {
+        count: chain.len(),
+        then_missing: false,
+        calls,
+    })
+}
+
+/// Errors of a batch that mean that the cached chain is not there any more (semantics 6.9). The
+/// error the user sees has to come from the path the user gave.
+fn tree_changed(failure: Failure) -> bool {
+    matches!(
+        failure.errno(),
+        Errno::ENOTDIR | Errno::ELOOP | Errno::EACCES | Errno::ENOENT | Errno::ESTALE
+    )
+}
+
+/// One round trip. `None`: a local change overtook the answer.
+fn check(cx: &Context<'_>, start: &Node, chain: &[Known]) -> Res<Option<Checked>> {
+    let sb = start.sb();
+    sb.counters.revalidations.one();
+    let remotes: Vec<Arc<dyn RemoteFile>> = chain.iter().map(|known| known.node.remote()).collect();
+    let mut names = Vec::with_capacity(chain.len());
+    for (known, remote) in chain.iter().zip(&remotes) {
+        names.push((Name::new(&known.name)?, &**remote));
+    }
+    let ticket = sb.ticket();
+    let mut seen: Vec<Seen> = Vec::with_capacity(chain.len() + 1);
+    start
+        .remote()
+        .revalidate(&cx.call(), &names, &mut |file| seen.push(file))?;
+    let mut seen = seen.into_iter();
+    let mut outdated = false;
+    if let Some(own) = seen.next()
+        && own.key == start.key()
+        && own.attr.file_type == start.file_type()
+    {
+        outdated |= start.inode().merge(ticket, own.attr)? == Merge::Outdated;
+    }
+    let mut checked = Checked::default();
+    let mut parent = start;
+    for known in chain {
+        let file = seen.next();
+        let same = file.filter(|file| {
+            file.key == known.node.key() && file.attr.file_type == known.node.file_type()
+        });
+        let Some(same) = same else {
+            cut_off(parent, known);
+            checked.then_missing = file.is_none();
+            break;
+        };
+        outdated |= known.node.inode().merge(ticket, same.attr)? == Merge::Outdated;
+        checked.count += 1;
+        parent = &known.node;
+    }
+    Ok((!outdated).then_some(checked))
+}
+
+/// The name has another file now, or none.
+fn cut_off(parent: &Node, known: &Known) {
+    if parent.detach(&known.name, &known.node, false) {
+        parent.sb().counters.invalidated.one();
+        known.node.invalidate_below();
+    }
+}

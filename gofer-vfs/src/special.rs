@@ -1,0 +1,205 @@
+//! Files whose every description has a handle of its own: devices and fifos (semantics 16).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
+
+use crate::attr::FileType;
+use crate::context::Context;
+use crate::dentry::Node;
+use crate::error::Errno;
+use crate::flags::{Access, OpenFlags};
+use crate::handle::Handle;
+use crate::locks;
+use crate::remote::Cancel;
+use crate::superblock::Res;
+
+/// How often a fifo without its other end is tried again. The server opens without blocking and
+/// has no way to tell when the other end appears.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Opens a device or a fifo. Blocks on a fifo until the other end is there, unless told not to.
+pub(crate) fn open(
+    cx: &Context<'_>,
+    node: &Node,
+    access: Access,
+    flags: OpenFlags,
+) -> Res<Arc<Handle>> {
+    if flags.contains(OpenFlags::DIRECT) {
+        return Err(Errno::EINVAL.into());
+    }
+    let sb = node.sb();
+    let file = node.remote();
+    let waits = node.file_type() == FileType::Fifo && !flags.contains(OpenFlags::NONBLOCK);
+    let handle = loop {
+        match Handle::open(sb, cx, &*file, access, false) {
+            Err(failure) if waits && failure.errno() == Errno::ENXIO => pause(cx)?,
+            outcome => break outcome?,
+        }
+    };
+    handle.close_promptly();
+    if waits
+        && access == Access::Read
+        && let Some(fd) = handle.host_fd()
+    {
+        wait_for_writer(cx, fd)?;
+    }
+    Ok(handle)
+}
+
+/// Waits until somebody has the fifo open for writing: then reading it without a byte there
+/// would block rather than end. Copying a byte aside is the only way to see that without
+/// taking it.
+fn wait_for_writer(cx: &Context<'_>, fifo: BorrowedFd<'_>) -> Res<()> {
+    let (aside, copy) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(Errno::from)?;
+    let has_writer = || match tee(fifo, &copy, 1, SpliceFlags::NONBLOCK) {
+        Ok(0) => Ok(false),
+        Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(true),
+        Err(errno) => Err(Errno::from(errno)),
+    };
+    while !has_writer()? {
+        if let Err(failure) = pause(cx) {
+            // A writer that came meanwhile has had its open succeed: do not leave it alone.
+            if has_writer()? {
+                break;
+            }
+            return Err(failure);
+        }
+    }
+    drop(aside);
+    Ok(())
+}
+
+/// Waits a moment. `EINTR` when cancelled, `ETIMEDOUT` at the deadline.
+fn pause(cx: &Context<'_>) -> Res<()> {
+    wait(cx, None, Some(RETRY))
+}
+
+/// Waits until `fd` has one of `flags`, if it is given, for `at_most` a time.
+fn wait(
+    cx: &Context<'_>,
+    fd: Option<(BorrowedFd<'_>, PollFlags)>,
+    at_most: Option<Duration>,
+) -> Res<()> {
+    locks::assert_may_call();
+    if cx.cancel.is_some_and(Cancel::is_set) {
+        return Err(Errno::EINTR.into());
+    }
+    let now = Instant::now();
+    let left = cx
+        .deadline
+        .map(|deadline| deadline.saturating_duration_since(now));
+    if left == Some(Duration::ZERO) {
+        return Err(Errno::ETIMEDOUT.into());
+    }
+    let time = [left, at_most].into_iter().flatten().min();
+    let time = time.map(|time| Timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    let mut fds = Vec::with_capacity(2);
+    if let Some((fd, flags)) = &fd {
+        fds.push(PollFd::from_borrowed_fd(fd.as_fd(), *flags));
+    }
+    if let Some(cancel) = cx.cancel {
+        fds.push(PollFd::new(cancel, PollFlags::IN));
+    }
+    match poll(&mut fds, time.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(errno) => return Err(Errno::from(errno).into()),
+    }
+    if cx.cancel.is_some_and(Cancel::is_set) {
+        return Err(Errno::EINTR.into());
+    }
+    Ok(())
+}
+
+/// The offset that means "where the file stands", for files that have no offsets.
+const CURRENT: u64 = u64::MAX;
+
+/// Whether a file of this type has offsets (semantics 16.4).
+pub(crate) fn is_seekable(file_type: FileType) -> bool {
+    !matches!(file_type, FileType::Fifo | FileType::Socket)
+}
+
+/// Reads from a file without offsets. Waits for data unless `blocks` is false (`EAGAIN`).
+pub(crate) fn read_stream(
+    cx: &Context<'_>,
+    handle: &Handle,
+    into: &mut [u8],
+    blocks: bool,
+) -> Res<usize> {
+    loop {
+        let outcome = match handle.host_fd() {
+            Some(fd) => {
+                locks::assert_may_call();
+                handle.count_host_read();
+                rustix::io::read(fd, &mut *into).map_err(|errno| Errno::from(errno).into())
+            }
+            None => handle.read_at(cx, into, CURRENT),
+        };
+        match outcome {
+            Err(failure) if blocks && failure.errno() == Errno::EAGAIN => {
+                wait_ready(cx, handle, PollFlags::IN)?;
+            }
+            Err(failure) if failure.errno() == Errno::EINTR && handle.host_fd().is_some() => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Writes to a file without offsets. Waits for room unless `blocks` is false (`EAGAIN`).
+pub(crate) fn write_stream(
+    cx: &Context<'_>,
+    handle: &Handle,
+    from: &[u8],
+    blocks: bool,
+) -> Res<usize> {
+    let mut done = 0;
+    while done < from.len() {
+        let rest = from.get(done..).unwrap_or_default();
+        let outcome: Res<usize> = match handle.host_fd() {
+            Some(fd) => {
+                locks::assert_may_call();
+                handle.count_host_write();
+                rustix::io::write(fd, rest).map_err(|errno| Errno::from(errno).into())
+            }
+            None => match handle.write_at(cx, rest, CURRENT) {
+                (0, Some(failure)) => Err(failure),
+                (n, _) => Ok(n),
+            },
+        };
+        match outcome {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(failure) if failure.errno() == Errno::EAGAIN => {
+                if !blocks {
+                    break;
+                }
+                match wait_ready(cx, handle, PollFlags::OUT) {
+                    Err(failure) if done == 0 => return Err(failure),
+                    Err(_) => break,
+                    Ok(()) => {}
+                }
+            }
+            Err(failure) if failure.errno() == Errno::EINTR && handle.host_fd().is_some() => {}
+            Err(failure) if done == 0 => return Err(failure),
+            Err(_) => break,
+        }
+    }
+    if done == 0 && !from.is_empty() {
+        return Err(Errno::EAGAIN.into());
+    }
+    Ok(done)
+}
+
+/// Waits until the handle may be ready: with its descriptor, else by trying again soon.
+fn wait_ready(cx: &Context<'_>, handle: &Handle, flags: PollFlags) -> Res<()> {
+    match handle.host_fd() {
+        Some(fd) => wait(cx, Some((fd, flags)), None),
+        None => pause(cx),
+    }
+}

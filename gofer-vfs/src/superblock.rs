@@ -1,0 +1,209 @@
+//! What all dentries and inodes of one filesystem share. Knows no operation.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::attr::Timestamp;
+use crate::clock::Clock;
+use crate::context::Context;
+use crate::dentry_cache::DentryCache;
+use crate::directory::ListingCache;
+use crate::error::Errno;
+use crate::filesystem::MountFlags;
+use crate::handle::Handle;
+use crate::inode::{InodeTable, mix};
+use crate::interop::InteropMode;
+use crate::locks::{Mutex, REGISTRY, TOPOLOGY};
+use crate::name::NAME_MAX;
+use crate::options::MountOptions;
+use crate::remote::{Capabilities, Fate, FileKey, RemoteError, RemoteFile, RemoteFilesystem};
+use crate::stats::Counters;
+use crate::times::Times;
+
+/// Why something inside this crate failed. Becomes an [`crate::Error`] where an operation ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Failure {
+    errno: Errno,
+    uncertain: bool,
+}
+
+impl Failure {
+    pub(crate) fn errno(self) -> Errno {
+        self.errno
+    }
+
+    /// Whether the server may have carried the request out all the same.
+    pub(crate) fn is_uncertain(self) -> bool {
+        self.uncertain
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Failure {
+        Failure {
+            errno,
+            uncertain: false,
+        }
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Failure {
+        Failure {
+            errno: error.errno,
+            uncertain: error.fate == Fate::Unknown,
+        }
+    }
+}
+
+/// What functions inside this crate return.
+pub(crate) type Res<T> = std::result::Result<T, Failure>;
+
+/// See the module.
+pub(crate) struct Superblock {
+    pub(crate) remote: Arc<dyn RemoteFilesystem>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) options: MountOptions,
+    pub(crate) mode: InteropMode,
+    pub(crate) flags: MountFlags,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counters: Counters,
+    pub(crate) inodes: InodeTable,
+    pub(crate) cache: DentryCache,
+    pub(crate) listings: ListingCache,
+    pub(crate) times: Times,
+    /// Held by renames between directories.
+    pub(crate) topology: Mutex<(), TOPOLOGY>,
+    /// The device part of the root's identity: files on it show the server's inode numbers.
+    root_device: u64,
+    serials: AtomicU64,
+    tickets: AtomicU64,
+    /// Names removed that were not cached: whose link counts they changed is not known.
+    unknown_removals: AtomicU64,
+    /// The server's limit on names; 0: not asked yet.
+    name_max: AtomicUsize,
+    unmounted: AtomicBool,
+    writable: Mutex<HashMap<u64, Weak<Handle>>, REGISTRY>,
+}
+
+impl Superblock {
+    pub(crate) fn new(
+        remote: Arc<dyn RemoteFilesystem>,
+        options: MountOptions,
+        flags: MountFlags,
+        clock: Arc<dyn Clock>,
+        root: FileKey,
+    ) -> Arc<Superblock> {
+        Arc::new_cyclic(|this| Superblock {
+            capabilities: remote.capabilities().clone(),
+            mode: options.cache,
+            cache: DentryCache::new(options.dentry_cache_limit),
+            remote,
+            options,
+            flags,
+            clock,
+            counters: Counters::default(),
+            inodes: InodeTable::new(),
+            listings: ListingCache::new(),
+            times: Times::new(this.clone()),
+            topology: Mutex::new(()),
+            root_device: root.id[1],
+            serials: AtomicU64::new(1),
+            tickets: AtomicU64::new(1),
+            unknown_removals: AtomicU64::new(0),
+            name_max: AtomicUsize::new(0),
+            unmounted: AtomicBool::new(false),
+            writable: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// The time, where this client's clock stamps files; `None` where the server's does.
+    pub(crate) fn stamp(&self) -> Option<Timestamp> {
+        self.mode.client_clock().then(|| self.clock.now())
+    }
+
+    /// The inode number shown for a file: the server's own on the root's device, else one that
+    /// is derived from both halves of the identity. Never 0, which listings cannot carry.
+    pub(crate) fn ino(&self, key: FileKey) -> u64 {
+        let ino = if key.id[1] == self.root_device {
+            key.id[0]
+        } else {
+            mix(key.id)
+        };
+        ino.max(1)
+    }
+
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serials.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A number larger than all before; see [`crate::metadata`].
+    pub(crate) fn ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// `ENAMETOOLONG` for a name the server cannot have (semantics 5.3). Asks the server for its
+    /// limit once, and only when a name is longer than what every server takes.
+    pub(crate) fn check_name(
+        &self,
+        cx: &Context<'_>,
+        dir: &dyn RemoteFile,
+        name: &[u8],
+    ) -> Res<()> {
+        if name.len() <= NAME_MAX {
+            return Ok(());
+        }
+        let mut limit = self.name_max.load(Ordering::Relaxed);
+        if limit == 0 {
+            let told = dir.stat_fs(&cx.call())?.name_length;
+            limit = match usize::try_from(told) {
+                Ok(0) | Err(_) => NAME_MAX,
+                Ok(told) => told,
+            };
+            self.name_max.store(limit, Ordering::Relaxed);
+        }
+        if name.len() > limit {
+            return Err(Errno::ENAMETOOLONG.into());
+        }
+        Ok(())
+    }
+
+    /// `EROFS` on a read-only mount.
+    pub(crate) fn check_writable(&self) -> Res<()> {
+        if self.flags.readonly {
+            return Err(Errno::EROFS.into());
+        }
+        Ok(())
+    }
+
+    /// A name was removed of a file that is not known, and so not counted at the file.
+    pub(crate) fn unknown_name_went(&self) {
+        self.unknown_removals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many such names went so far.
+    pub(crate) fn unknown_removals(&self) -> u64 {
+        self.unknown_removals.load(Ordering::Relaxed)
+    }
+
+    /// Marks the filesystem as gone; false if it was before.
+    pub(crate) fn begin_unmount(&self) -> bool {
+        !self.unmounted.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn register_writable(&self, serial: u64, handle: &Arc<Handle>) {
+        let handle = Arc::downgrade(handle);
+        self.writable.lock().insert(serial, handle);
+    }
+
+    pub(crate) fn unregister_writable(&self, serial: u64) {
+        self.writable.lock().remove(&serial);
+    }
+
+    /// Every handle that may have written, for a sync.
+    pub(crate) fn writable_handles(&self) -> Vec<Arc<Handle>> {
+        let writable = self.writable.lock();
+        writable.values().filter_map(Weak::upgrade).collect()
+    }
+}

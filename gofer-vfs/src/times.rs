@@ -1,0 +1,159 @@
+//! Modification times on their way to the server.
+//!
+//! Where this client's clock stamps files, the server has another modification time than the
+//! one programs saw, and it would show after an eviction. So once the last writer has closed,
+//! the time is sent: by a thread of its own, a moment later, so that nobody waits and a file
+//! that is written again or removed soon costs nothing (semantics 13.6).
+//!
+//! A file that waits here is referenced, so it is not evicted before its time was sent.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::attr::{SetAttr, SetTime};
+use crate::dentry::Node;
+use crate::locks::assert_may_call;
+use crate::remote::Call;
+use crate::superblock::Superblock;
+use crate::sync;
+
+/// How long a file waits, so that what happens to it meanwhile is sent together.
+const DELAY: Duration = Duration::from_millis(200);
+
+/// Files that may wait. One more is sent by whoever closes it.
+const WAITING_MAX: usize = 1024;
+
+/// See the module.
+pub(crate) struct Times {
+    sb: Weak<Superblock>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    // Ranks do not fit a lock that a condition variable releases. No other lock is taken while
+    // this one is held.
+    state: sync::Mutex<State>,
+    wake: sync::Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// By inode number and identity: two names of one file wait once.
+    waiting: HashMap<usize, Node>,
+    running: bool,
+    closed: bool,
+}
+
+impl Times {
+    pub(crate) fn new(sb: Weak<Superblock>) -> Times {
+        Times {
+            sb,
+            shared: Arc::new(Shared {
+                state: sync::Mutex::new(State::default()),
+                wake: sync::Condvar::new(),
+            }),
+        }
+    }
+
+    /// Has the modification time of `node` sent, if the server does not know it.
+    pub(crate) fn send_later(&self, node: &Node) {
+        if node.inode().meta.lock().unsent_mtime().is_none() || node.is_deleted() {
+            return;
+        }
+        let key = Arc::as_ptr(node.inode()) as usize;
+        let mut state = self.shared.state.lock();
+        if state.waiting.contains_key(&key) {
+            return;
+        }
+        if state.closed || state.waiting.len() >= WAITING_MAX || !self.start(&mut state) {
+            drop(state);
+            send(node);
+            return;
+        }
+        let first = state.waiting.is_empty();
+        state.waiting.insert(key, node.clone());
+        drop(state);
+        if first {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Sends what waits, now. With `forever`, nothing waits from now on.
+    pub(crate) fn drain(&self, forever: bool) {
+        let mut state = self.shared.state.lock();
+        state.closed |= forever;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.shared.wake.notify_one();
+        for node in waiting.into_values() {
+            send(&node);
+        }
+    }
+
+    /// Starts the thread if it does not run; false if there can be none.
+    fn start(&self, state: &mut State) -> bool {
+        if !state.running {
+            let shared = self.shared.clone();
+            let sb = self.sb.clone();
+            state.running = std::thread::Builder::new()
+                .name("gofer-times".to_owned())
+                .spawn(move || run(&shared, &sb))
+                .is_ok();
+        }
+        state.running
+    }
+}
+
+impl Drop for Times {
+    fn drop(&mut self) {
+        self.shared.state.lock().closed = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// The thread: ends when nothing waits any more and the filesystem is gone.
+fn run(shared: &Shared, sb: &Weak<Superblock>) {
+    let mut state = shared.state.lock();
+    loop {
+        while state.waiting.is_empty() && !state.closed {
+            shared.wake.wait(&mut state);
+        }
+        if state.closed || sb.strong_count() == 0 {
+            break;
+        }
+        let due = Instant::now() + DELAY;
+        while !state.closed && !shared.wake.wait_until(&mut state, due).timed_out() {}
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        for node in waiting.into_values() {
+            send(&node);
+        }
+        state = shared.state.lock();
+    }
+    state.running = false;
+}
+
+/// Sends the modification time of one file. A failure is not the user's: the server keeps its
+/// own time, and shows it once the file was evicted.
+fn send(node: &Node) {
+    assert_may_call();
+    let inode = node.inode();
+    let Some(mtime) = inode.meta.lock().unsent_mtime() else {
+        return;
+    };
+    if node.is_deleted() {
+        return;
+    }
+    let set = SetAttr {
+        mtime: Some(SetTime::At(mtime)),
+        ..SetAttr::default()
+    };
+    node.sb().counters.times_sent.one();
+    let writer = inode.handles.writer();
+    let through = writer.as_ref().map(|handle| &*handle.remote);
+    match node.remote().set_attr(&Call::default(), &set, through) {
+        Ok(_) => inode.meta.lock().sent_mtime(mtime),
+        Err(error) => tracing::debug!(errno = %error.errno, "sending a modification time failed"),
+    }
+}
