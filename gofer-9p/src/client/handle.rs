@@ -1,0 +1,515 @@
+//! An open file: an open fid, and perhaps a descriptor of the host's.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use gofer_vfs::remote::{
+    Call, DirEntry, DirPos, FileLock, LockKind, Moved, Promptness, RemoteError, RemoteHandle,
+    RemoteResult,
+};
+use gofer_vfs::{Access, AllocMode, Attr, AttrMask, Errno, FileType, Name};
+use rustix::fs::OFlags;
+
+use super::convert;
+use super::exchange::EXCHANGE_MAX;
+use super::fid::OwnedFid;
+use super::file::File;
+use super::incoming::{Piece, Sink};
+use super::session::Session;
+use super::table::Effect;
+use crate::wire::{
+    Data, Dirent, Fid, Level, LockFlags, LockStatus, LockType, Tag, Tallocate, Tflushf, Tfsync,
+    Tgetlock, Tlock, Tread, Treaddir, Twrite,
+};
+
+/// Reads that are under way at once for one caller.
+const READS_MAX: usize = 8;
+
+const _: () = assert!(READS_MAX <= EXCHANGE_MAX);
+
+/// Bytes asked for in one Treaddir: a listing is handed on while its reply is held.
+const READDIR_SIZE: u32 = 256 << 10;
+
+/// Longest name of a directory entry that is believed.
+const NAME_MAX: usize = 255;
+
+/// Replies in a row that may hold nothing but `.` and `..`.
+const DOTS_MAX: usize = 4;
+
+/// What one Treaddir brought.
+enum Listed {
+    End,
+    /// Nothing to show, and where to go on.
+    Dots(u64),
+    Entries,
+}
+
+/// An open file.
+pub(super) struct Handle {
+    fid: OwnedFid,
+    /// Most bytes of one read or write.
+    io_size: usize,
+    /// Whether a short read may just mean: ask again.
+    regular: bool,
+    fd: Option<OwnedFd>,
+}
+
+impl Handle {
+    pub(super) fn new(
+        fid: OwnedFid,
+        file_type: FileType,
+        access: Access,
+        iounit: u32,
+        fd: Option<OwnedFd>,
+    ) -> Handle {
+        let payload = fid.session().payload();
+        let io_size = if iounit == 0 {
+            payload
+        } else {
+            iounit.min(payload)
+        };
+        Handle {
+            fid,
+            io_size: io_size as usize,
+            regular: file_type == FileType::Regular,
+            fd: fd.filter(|fd| is_trusted(fd, access)),
+        }
+    }
+
+    pub(super) fn fid(&self) -> Fid {
+        self.fid.get()
+    }
+
+    /// The fid of a handle of this connection, or `EXDEV`.
+    pub(super) fn fid_in(handle: Option<&Handle>, session: &Arc<Session>) -> RemoteResult<Fid> {
+        handle
+            .filter(|handle| Arc::ptr_eq(handle.fid.session(), session))
+            .map(Handle::fid)
+            .ok_or(RemoteError::not_sent(Errno::EXDEV))
+    }
+
+    fn session(&self) -> &Arc<Session> {
+        self.fid.session()
+    }
+
+    /// Reads once: as many pieces together as may be under way. Returns the bytes that are in
+    /// place before the first short piece, and whether there was one.
+    fn read_some(
+        &self,
+        call: &Call<'_>,
+        into: &mut [IoSliceMut<'_>],
+        at: usize,
+        total: usize,
+        offset: u64,
+    ) -> Result<(usize, bool), (usize, RemoteError)> {
+        let session = self.session();
+        let mut exchange = session.begin(call);
+        let mut pieces = [Piece {
+            tag: Tag::NONE,
+            start: 0,
+            len: 0,
+        }; READS_MAX];
+        let mut end = at;
+        let mut count = 0;
+        for piece in &mut pieces {
+            let len = self.io_size.min(total - end);
+            if len == 0 {
+                break;
+            }
+            let Some(offset) = offset.checked_add(end as u64) else {
+                break;
+            };
+            let request = Tread {
+                fid: self.fid(),
+                offset,
+                count: len as u32,
+            };
+            let index = exchange
+                .push(request, Effect::None)
+                .map_err(|error| (0, error))?;
+            *piece = Piece {
+                tag: exchange.tag(index),
+                start: end,
+                len,
+            };
+            end += len;
+            count += 1;
+        }
+        let pieces = pieces.get(..count).unwrap_or_default();
+        let mut sink = Sink { into, pieces };
+        exchange
+            .run_with(&[], Some(&mut sink))
+            .map_err(|error| (0, error))?;
+        let mut done = 0;
+        for (index, piece) in pieces.iter().enumerate() {
+            let data = exchange.data(index).map_err(|error| (done, error))?;
+            if data.len() > piece.len {
+                return Err((done, exchange.broken("more data than was asked for")));
+            }
+            sink.fill(piece.start, data.as_bytes());
+            done += data.len();
+            if data.len() < piece.len {
+                return Ok((done, true));
+            }
+        }
+        Ok((done, false))
+    }
+
+    /// One Treaddir.
+    fn list_some(
+        &self,
+        call: &Call<'_>,
+        from: u64,
+        each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+    ) -> RemoteResult<Listed> {
+        let session = self.session();
+        let count = session.payload().min(READDIR_SIZE);
+        let mut exchange = session.begin(call);
+        let request = Treaddir {
+            fid: self.fid(),
+            offset: from,
+            count,
+        };
+        let index = exchange.push(request, Effect::None)?;
+        exchange.run()?;
+        let entries = exchange.reply::<Treaddir>(index)?.entries;
+        if entries.as_bytes().len() > count as usize {
+            return Err(exchange.broken("more entries than were asked for"));
+        }
+        let mut listed = Listed::End;
+        for entry in entries.iter() {
+            let Ok(entry) = entry else {
+                return Err(exchange.broken("directory entry that does not decode"));
+            };
+            if !matches!(entry.name, b"." | b"..") {
+                listed = Listed::Entries;
+                if each(dir_entry(entry)?).is_break() {
+                    break;
+                }
+            } else if !matches!(listed, Listed::Entries) {
+                listed = Listed::Dots(entry.offset);
+            }
+        }
+        Ok(listed)
+    }
+
+    /// Writes one piece: `parts` without their first `skip` bytes.
+    fn write_some(
+        &self,
+        call: &Call<'_>,
+        parts: &[IoSlice<'_>],
+        skip: usize,
+        len: usize,
+        offset: u64,
+    ) -> RemoteResult<usize> {
+        let session = self.session();
+        let mut few = [IoSlice::new(&[]); 4];
+        let many: Vec<IoSlice<'_>>;
+        let mut used = 0;
+        let mut slices = Slices { parts, skip, len };
+        for (place, slice) in few.iter_mut().zip(&mut slices) {
+            *place = IoSlice::new(slice);
+            used += 1;
+        }
+        let payload = if slices.len == 0 {
+            few.get(..used).unwrap_or_default()
+        } else {
+            many = Slices { parts, skip, len }.map(IoSlice::new).collect();
+            &many
+        };
+        let mut exchange = session.begin(call);
+        let request = Twrite {
+            fid: self.fid(),
+            offset,
+            data: Data::apart(len),
+        };
+        let index = exchange.push(request, Effect::None)?;
+        exchange.run_with(payload, None)?;
+        let count = exchange.reply::<Twrite<'_>>(index)?.count as usize;
+        if count > len {
+            return Err(exchange.broken("more bytes written than were sent"));
+        }
+        Ok(count)
+    }
+
+    fn send_lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<()> {
+        let request = Tlock {
+            fid: self.fid(),
+            r#type: lock_type(lock.kind),
+            flags: LockFlags::empty(),
+            start: lock.start,
+            length: lock.length,
+            proc_id: lock.owner,
+            client_id: client_id(),
+        };
+        match self.session().call(call, request, |reply| reply.status)? {
+            LockStatus::SUCCESS => Ok(()),
+            LockStatus::BLOCKED => Err(RemoteError::refused(Errno::EAGAIN)),
+            _ => Err(RemoteError::refused(Errno::ENOLCK)),
+        }
+    }
+}
+
+/// A donated descriptor is used only when it is what the handle is: a regular file, opened for
+/// just this access (9P 10.2).
+fn is_trusted(fd: &OwnedFd, access: Access) -> bool {
+    let regular = rustix::fs::fstat(fd)
+        .is_ok_and(|stat| FileType::from_mode(stat.st_mode) == Some(FileType::Regular));
+    let mode = match access {
+        Access::Read => OFlags::RDONLY,
+        Access::Write => OFlags::WRONLY,
+        Access::ReadWrite => OFlags::RDWR,
+    };
+    // O_PATH descriptors say RDONLY, too, and cannot be read.
+    let usable = rustix::fs::fcntl_getfl(fd)
+        .is_ok_and(|flags| flags & OFlags::ACCMODE == mode && !flags.contains(OFlags::PATH));
+    regular && usable
+}
+
+/// Our name as an owner of locks.
+fn client_id() -> &'static [u8] {
+    static NAME: OnceLock<Vec<u8>> = OnceLock::new();
+    NAME.get_or_init(|| rustix::system::uname().nodename().to_bytes().to_vec())
+}
+
+fn lock_type(kind: LockKind) -> LockType {
+    match kind {
+        LockKind::Read => LockType::READ,
+        LockKind::Write => LockType::WRITE,
+        LockKind::Unlock => LockType::UNLOCK,
+    }
+}
+
+/// `len` bytes of `parts` after the first `skip`.
+struct Slices<'a> {
+    parts: &'a [IoSlice<'a>],
+    skip: usize,
+    len: usize,
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while let Some((part, rest)) = self.parts.split_first() {
+            self.parts = rest;
+            let Some(part) = part.get(self.skip..).filter(|part| !part.is_empty()) else {
+                self.skip -= part.len();
+                continue;
+            };
+            self.skip = 0;
+            let part = part.get(..self.len).unwrap_or(part);
+            self.len -= part.len();
+            return (!part.is_empty()).then_some(part);
+        }
+        None
+    }
+}
+
+impl Sink<'_, '_> {
+    /// Copies data that came by way of a buffer.
+    fn fill(&mut self, mut start: usize, mut data: &[u8]) {
+        while !data.is_empty() {
+            let part = self.part(start, data.len());
+            let Some((now, later)) = data
+                .split_at_checked(part.len())
+                .filter(|(now, _)| !now.is_empty())
+            else {
+                return;
+            };
+            part.copy_from_slice(now);
+            (start, data) = (start + now.len(), later);
+        }
+    }
+}
+
+impl RemoteHandle for Handle {
+    fn read_at(&self, call: &Call<'_>, into: &mut [IoSliceMut<'_>], offset: u64) -> Moved {
+        let total = into.iter().map(|buffer| buffer.len()).sum();
+        let mut n = 0;
+        while n < total {
+            match self.read_some(call, into, n, total, offset) {
+                Ok((0, _)) => break,
+                Ok((count, short)) => {
+                    n += count;
+                    // For a regular file only an empty reply is the end (9P 8.6); elsewhere more
+                    // may take its time.
+                    if short && !self.regular {
+                        break;
+                    }
+                }
+                Err((count, error)) => {
+                    return Moved {
+                        n: n + count,
+                        error: Some(error),
+                    };
+                }
+            }
+        }
+        Moved { n, error: None }
+    }
+
+    fn write_at(&self, call: &Call<'_>, from: &[IoSlice<'_>], offset: u64) -> Moved {
+        let total: usize = from.iter().map(|part| part.len()).sum();
+        let mut n = 0;
+        while n < total {
+            let len = self.io_size.min(total - n);
+            let result = match offset.checked_add(n as u64) {
+                Some(offset) => self.write_some(call, from, n, len, offset),
+                None => Err(RemoteError::not_sent(Errno::EFBIG)),
+            };
+            match result {
+                // It would go on like this for ever.
+                Ok(0) => {
+                    return Moved {
+                        n,
+                        error: Some(RemoteError::refused(Errno::EIO)),
+                    };
+                }
+                Ok(count) => n += count,
+                Err(error) => {
+                    return Moved {
+                        n,
+                        error: Some(error),
+                    };
+                }
+            }
+        }
+        Moved { n, error: None }
+    }
+
+    fn read_dir(
+        &self,
+        call: &Call<'_>,
+        from: DirPos,
+        each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
+    ) -> RemoteResult<bool> {
+        let mut from = from.0;
+        for _ in 0..DOTS_MAX {
+            match self.list_some(call, from, each)? {
+                Listed::End => return Ok(false),
+                Listed::Entries => return Ok(true),
+                // The caller saw nothing, so it does not know where to go on.
+                Listed::Dots(next) => from = next,
+            }
+        }
+        Err(RemoteError::refused(Errno::EIO))
+    }
+
+    fn attr(&self, call: &Call<'_>, want: AttrMask) -> RemoteResult<Attr> {
+        File::getattr(self.session(), call, self.fid(), want)
+    }
+
+    fn flush(&self, call: &Call<'_>) -> RemoteResult<()> {
+        match self.session().has(Level::Flushf) {
+            true => self
+                .session()
+                .call(call, Tflushf { fid: self.fid() }, |_| ()),
+            false => Ok(()),
+        }
+    }
+
+    fn sync(&self, call: &Call<'_>, data_only: bool) -> RemoteResult<()> {
+        let request = Tfsync {
+            fid: self.fid(),
+            datasync: Some(u32::from(data_only)),
+        };
+        self.session().call(call, request, |_| ())
+    }
+
+    fn allocate(
+        &self,
+        call: &Call<'_>,
+        mode: AllocMode,
+        offset: u64,
+        len: u64,
+    ) -> RemoteResult<()> {
+        if !self.session().has(Level::Allocate) {
+            return Err(RemoteError::not_sent(Errno::EOPNOTSUPP));
+        }
+        let request = Tallocate {
+            fid: self.fid(),
+            mode: mode.bits(),
+            offset,
+            length: len,
+        };
+        self.session().call(call, request, |_| ())
+    }
+
+    fn seek_data(&self, _call: &Call<'_>, _offset: u64, _hole: bool) -> RemoteResult<u64> {
+        // 9P has no message for it.
+        Err(RemoteError::not_sent(Errno::EOPNOTSUPP))
+    }
+
+    fn lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<()> {
+        self.send_lock(call, lock).map_err(convert::unsupported)
+    }
+
+    fn test_lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<Option<FileLock>> {
+        let request = Tgetlock {
+            fid: self.fid(),
+            r#type: lock_type(lock.kind),
+            start: lock.start,
+            length: lock.length,
+            proc_id: lock.owner,
+            client_id: client_id(),
+        };
+        let found = self.session().call(call, request, |reply| {
+            let kind = match reply.r#type {
+                LockType::UNLOCK => return Ok(None),
+                LockType::READ => LockKind::Read,
+                LockType::WRITE => LockKind::Write,
+                _ => return Err(RemoteError::refused(Errno::EIO)),
+            };
+            let (start, length, owner) = (reply.start, reply.length, reply.proc_id);
+            Ok(Some(FileLock {
+                kind,
+                start,
+                length,
+                owner,
+            }))
+        });
+        found.and_then(|found| found).map_err(convert::unsupported)
+    }
+
+    fn host_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    fn close(&self, call: &Call<'_>, when: Promptness) -> RemoteResult<()> {
+        match when {
+            Promptness::Batched => self.fid.release(when),
+            Promptness::Prompt => {
+                if let Some(fid) = self.fid.disown() {
+                    return self.session().clunk_now(call, fid);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An entry for the caller. A name that is none is the server's fault: `EIO`.
+fn dir_entry(entry: Dirent<'_>) -> RemoteResult<DirEntry<'_>> {
+    let name = Name::new(entry.name)
+        .ok()
+        .filter(|name| name.as_bytes().len() <= NAME_MAX);
+    // gVisor puts the qid's type where others have a DT number (9P 8.19); DT numbers are small,
+    // and a DT number never contradicts the qid.
+    let by_qid = convert::qid_type(entry.qid);
+    let by_number = FileType::from_dirent_type(entry.kind).filter(|_| entry.kind < 16);
+    let plausible = |file_type: &FileType| match by_qid {
+        Some(by_qid) => by_qid == *file_type,
+        None => !matches!(file_type, FileType::Directory | FileType::Symlink),
+    };
+    Ok(DirEntry {
+        name: name.ok_or(RemoteError::refused(Errno::EIO))?,
+        key: convert::key(entry.qid),
+        file_type: by_number.filter(plausible).or(by_qid),
+        attr: None,
+        next: DirPos(entry.offset),
+    })
+}
