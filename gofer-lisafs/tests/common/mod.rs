@@ -1,4 +1,6 @@
-//! Reading the golden vectors.
+//! Reading the golden vectors, and servers that follow a script.
+
+pub mod peer;
 
 use std::path::PathBuf;
 

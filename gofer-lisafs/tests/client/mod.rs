@@ -1,0 +1,13 @@
+//! The client against servers that follow a script.
+
+mod behaviour;
+mod connecting;
+mod data;
+mod giving_up;
+mod listing;
+mod loss;
+mod operations;
+mod sharing;
+mod sockets;
+mod tracing_lines;
+mod walking;
