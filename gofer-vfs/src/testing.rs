@@ -1,9 +1,11 @@
 //! What tests of this crate and of others share; with the feature `testing`.
 //!
+//! - [`behaviour`]: the suite that every client and server must pass together.
 //! - [`mem_remote`]: a server in memory with faults, a call log and leak counters.
 //! - [`outside`]: somebody else who changes the tree, on the host or in memory.
 //! - [`TestClock`]: a clock that moves when it is told to.
 
+pub mod behaviour;
 pub mod clock;
 pub mod mem_remote;
 pub mod outside;

@@ -51,6 +51,9 @@ pub trait Outside: Send + Sync {
     /// Sets both times.
     fn set_times(&self, path: &[u8], atime: Timestamp, mtime: Timestamp) -> OutsideResult<()>;
 
+    /// Whether files may have `user.*` attributes here.
+    fn supports_xattrs(&self) -> bool;
+
     /// Whether anything goes by that name.
     fn exists(&self, path: &[u8]) -> bool {
         self.stat(path).is_ok()
@@ -219,6 +222,12 @@ impl Outside for HostOutside {
             &times,
             nofollow,
         )?)
+    }
+
+    fn supports_xattrs(&self) -> bool {
+        let (name, flags) = ("user.gofer-probe", rustix::fs::XattrFlags::empty());
+        rustix::fs::setxattr(&self.dir, name, b"", flags).is_ok()
+            && rustix::fs::removexattr(&self.dir, name).is_ok()
     }
 }
 

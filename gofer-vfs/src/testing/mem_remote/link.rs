@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -132,6 +133,12 @@ impl Link {
     pub fn enter_silently(&self, call: &Call<'_>, op: Op) -> RemoteResult<Passage> {
         if call.cancel.is_some_and(gofer_transport::Cancel::is_set) {
             return Err(RemoteError::not_sent(Errno::EINTR));
+        }
+        if call
+            .deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+        {
+            return Err(RemoteError::not_sent(Errno::ETIMEDOUT));
         }
         self.note(op);
         if let Some(hook) = self.take_hook(op) {

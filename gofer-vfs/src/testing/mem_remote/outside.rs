@@ -206,6 +206,10 @@ impl Outside for MemOutside {
             },
         )
     }
+
+    fn supports_xattrs(&self) -> bool {
+        true
+    }
 }
 
 impl MemOutside {

@@ -1,0 +1,281 @@
+//! The shared behaviour suite: cases that run over any mounted [`Filesystem`] whose server works
+//! on a directory that can also be reached past it.
+//!
+//! A runner lists [`cases`], makes for each an empty directory and a [`Fixture`] on it, asks
+//! [`Case::applies`], and calls [`Case::run`], which returns what went wrong with its place in
+//! the source. Cases do not rely on each other. A case must not panic, but a bug of what it tests
+//! may: runners catch that.
+
+#[macro_use]
+mod check;
+mod client;
+
+mod attributes;
+mod cached;
+mod concurrency;
+mod create;
+mod data;
+mod directories;
+mod failure;
+mod links;
+mod lookup;
+mod open;
+mod permissions;
+mod remove;
+mod rename;
+mod shared;
+mod shared_handles;
+mod xattrs;
+
+use std::sync::{Arc, LazyLock};
+
+use crate::clock::Clock;
+use crate::interop::InteropMode;
+use crate::options::MountOptions;
+use crate::permissions::Credentials;
+use crate::testing::Outside;
+use crate::{Filesystem, MountFlags};
+
+pub use check::{CaseResult, Failure};
+pub use client::Client;
+
+/// What a case needs to know of the server, beside its capabilities.
+#[derive(Clone, Debug)]
+pub struct ServerTraits {
+    /// What it is called in messages.
+    pub name: String,
+    /// It runs as user 0: it may give files away and ignores permission bits.
+    pub runs_as_root: bool,
+    /// It makes fifos.
+    pub makes_fifos: bool,
+    /// It makes further names of symbolic links.
+    pub links_symlinks: bool,
+}
+
+/// How another mount of the same directory differs from the first.
+#[derive(Clone, Default)]
+pub struct Remount {
+    /// Another cache mode.
+    pub cache: Option<InteropMode>,
+    /// Another limit for unused dentries.
+    pub dentry_cache_limit: Option<u64>,
+    /// Flags of the mount.
+    pub flags: MountFlags,
+    /// A clock other than the machine's, for [`Filesystem::mount_with_clock`].
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+impl Remount {
+    /// Makes the changes that are options.
+    pub fn apply(&self, options: &mut MountOptions) {
+        if let Some(cache) = self.cache {
+            options.cache = cache;
+        }
+        if let Some(limit) = self.dentry_cache_limit {
+            options.dentry_cache_limit = limit;
+        }
+    }
+}
+
+/// Mounts the directory of a fixture once more: another client with its own connection.
+pub type Mounter = Arc<dyn Fn(&Remount) -> Result<Filesystem, String> + Send + Sync>;
+
+/// What a case works on.
+pub struct Fixture {
+    /// Mounted on a directory that is empty when the case begins, with mode 0755.
+    pub fs: Filesystem,
+    /// The same directory past the client.
+    pub outside: Arc<dyn Outside>,
+    /// The cache mode of `fs`.
+    pub mode: InteropMode,
+    /// The server.
+    pub server: ServerTraits,
+    /// Makes further clients.
+    pub mount: Mounter,
+    /// Kills the servers of this case's mounts; `None` where the runner cannot.
+    pub kill: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl Fixture {
+    /// The mount, used by user 0.
+    pub fn root(&self) -> Client {
+        Client::new(&self.fs, Credentials::root())
+    }
+
+    /// The mount, used by user 1000 of group 1000.
+    pub fn user(&self) -> Client {
+        Client::new(&self.fs, Credentials::user(1000, 1000, Vec::new()))
+    }
+
+    /// The content of a file on the server, once all that was written through the mount is there.
+    #[track_caller]
+    pub fn served(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>, Failure> {
+        let root = Credentials::root();
+        self.fs
+            .sync(&crate::Context::new(&root))
+            .map_err(Failure::new)?;
+        self.outside.read(path.as_ref()).map_err(Failure::from)
+    }
+
+    /// Another client of the same directory, used by user 0.
+    #[track_caller]
+    pub fn remount(&self, how: &Remount) -> Result<Client, Failure> {
+        let fs = (self.mount)(how).map_err(|why| Failure::new(format!("another mount: {why}")))?;
+        Ok(Client::new(&fs, Credentials::root()))
+    }
+
+    /// Another client that is like the first.
+    #[track_caller]
+    pub fn second(&self) -> Result<Client, Failure> {
+        self.remount(&Remount::default())
+    }
+}
+
+/// One behaviour.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// A sentence with underscores; unique.
+    pub name: &'static str,
+    /// Whether the case makes sense here; the error says why not.
+    pub applies: fn(&Fixture) -> Result<(), &'static str>,
+    /// Runs it.
+    pub run: fn(&Fixture) -> CaseResult,
+}
+
+/// Every case, in a fixed order.
+pub fn cases() -> &'static [Case] {
+    static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
+        [
+            lookup::CASES,
+            links::CASES,
+            create::CASES,
+            open::CASES,
+            data::CASES,
+            remove::CASES,
+            rename::CASES,
+            attributes::CASES,
+            permissions::CASES,
+            directories::CASES,
+            xattrs::CASES,
+            cached::CASES,
+            shared::CASES,
+            shared_handles::CASES,
+            concurrency::CASES,
+            failure::CASES,
+        ]
+        .concat()
+    });
+    &CASES
+}
+
+/// What cases need of a fixture.
+mod needs {
+    use super::Fixture;
+
+    type Applies = Result<(), &'static str>;
+
+    pub fn nothing(_: &Fixture) -> Applies {
+        Ok(())
+    }
+
+    fn when(holds: bool, otherwise: &'static str) -> Applies {
+        if holds { Ok(()) } else { Err(otherwise) }
+    }
+
+    /// Modes in which this client's copy is the truth.
+    pub fn caching(fx: &Fixture) -> Applies {
+        when(
+            fx.mode.may_cache_metadata(),
+            "the mode trusts no cached metadata",
+        )
+    }
+
+    /// Modes in which others may change the tree.
+    pub fn sharing(fx: &Fixture) -> Applies {
+        when(
+            fx.mode.must_revalidate(),
+            "the mode expects no changes by others",
+        )
+    }
+
+    pub fn handle_per_description(fx: &Fixture) -> Applies {
+        when(
+            fx.mode.handle_per_description(),
+            "descriptions share handles in this mode",
+        )
+    }
+
+    pub fn root_server(fx: &Fixture) -> Applies {
+        when(fx.server.runs_as_root, "the server does not run as root")
+    }
+
+    /// A server that makes files with the owner asked for.
+    pub fn owners(fx: &Fixture) -> Applies {
+        root_server(fx)?;
+        let can = fx.fs.capabilities().owner_on_create;
+        when(can, "the protocol cannot name the owner of a new file")
+    }
+
+    pub fn fifos(fx: &Fixture) -> Applies {
+        when(fx.server.makes_fifos, "the server makes no fifos")
+    }
+
+    pub fn links_to_symlinks(fx: &Fixture) -> Applies {
+        when(
+            fx.server.links_symlinks,
+            "the server links no symbolic links",
+        )
+    }
+
+    pub fn xattrs(fx: &Fixture) -> Applies {
+        when(
+            fx.fs.capabilities().xattrs,
+            "the protocol has no extended attributes",
+        )?;
+        when(
+            fx.outside.supports_xattrs(),
+            "the host's file system has no user attributes",
+        )
+    }
+
+    pub fn allocate(fx: &Fixture) -> Applies {
+        when(
+            fx.fs.capabilities().allocate,
+            "the protocol cannot allocate",
+        )
+    }
+
+    pub fn noreplace(fx: &Fixture) -> Applies {
+        let flag = crate::RenameFlags::NOREPLACE;
+        let atomic = fx.fs.capabilities().rename_flags.contains(flag);
+        let local = fx.mode.may_cache_metadata();
+        when(
+            atomic || local,
+            "neither server nor mode can keep a rename from replacing",
+        )
+    }
+
+    pub fn kill(fx: &Fixture) -> Applies {
+        when(fx.kill.is_some(), "the runner cannot kill this server")
+    }
+
+    pub fn kill_caching(fx: &Fixture) -> Applies {
+        kill(fx)?;
+        caching(fx)
+    }
+
+    pub fn multi_walk(fx: &Fixture) -> Applies {
+        when(
+            fx.fs.capabilities().multi_walk,
+            "the protocol walks one name at a time",
+        )
+    }
+
+    pub fn multi_walk_caching(fx: &Fixture) -> Applies {
+        multi_walk(fx)?;
+        caching(fx)
+    }
+}
+
+#[cfg(test)]
+mod tests;
