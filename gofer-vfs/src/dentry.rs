@@ -505,47 +505,48 @@ impl Node {
     /// Moves this dentry from (`from`, `old`) to (`to`, `new`), where nothing may be. All locks
     /// of a rename are held, so nobody else changes either name.
     pub(crate) fn rename(&self, (from, old): (&Node, &[u8]), (to, new): (&Node, &[u8])) {
-        let (Some(source), Some(target)) = (from.directory(), to.directory()) else {
-            return;
-        };
+        let parent = (!from.same(to)).then(|| to.counted());
+        let former = with_children(from, to, |mut source, target| {
+            source.present.remove(old);
+            let target = target.unwrap_or(&mut source);
+            target.no_longer_absent(self.sb(), new);
+            target.present.insert(new.into(), self.0.clone());
+            self.set_ancestry(parent, new)
+        });
+        self.sb().cache.remove(&to.0);
+        settle_former(former);
+    }
+
+    /// Swaps this dentry at (`from`, `old`) with `other` at (`to`, `new`). All locks of a rename
+    /// are held.
+    pub(crate) fn exchange(
+        &self,
+        (from, old): (&Node, &[u8]),
+        other: &Node,
+        (to, new): (&Node, &[u8]),
+    ) {
         let moves = !from.same(to);
-        // Counted before the locks are taken; the former parent's count is dropped after them.
-        let new_parent = moves.then(|| to.counted());
-        let former = {
-            let (mut first, mut second);
-            if !moves {
-                first = source.children.lock();
-                first.present.remove(old);
-                first.no_longer_absent(self.sb(), new);
-                first.present.insert(new.into(), self.0.clone());
-            } else {
-                let from_first = from.is_locked_before(to);
-                if from_first {
-                    first = source.children.lock();
-                    second = target.children.lock_beside();
-                } else {
-                    second = target.children.lock();
-                    first = source.children.lock_beside();
-                }
-                first.present.remove(old);
-                second.no_longer_absent(self.sb(), new);
-                second.present.insert(new.into(), self.0.clone());
-            }
-            let mut ancestry = self.0.ancestry.lock();
-            ancestry.name = new.into();
-            match new_parent {
-                Some(new_parent) => ancestry.parent.replace(new_parent),
-                None => None,
-            }
-        };
-        if moves {
-            self.sb().cache.remove(&to.0);
-        }
-        if let Some(former) = former
-            && former.unref()
-        {
-            settle(&former);
-        }
+        let parent = moves.then(|| to.counted());
+        let other_parent = moves.then(|| from.counted());
+        let former = with_children(from, to, |mut source, target| {
+            source.present.insert(old.into(), other.0.clone());
+            let target = target.unwrap_or(&mut source);
+            target.present.insert(new.into(), self.0.clone());
+            (
+                self.set_ancestry(parent, new),
+                other.set_ancestry(other_parent, old),
+            )
+        });
+        settle_former(former.0);
+        settle_former(former.1);
+    }
+
+    /// Sets the name and, if it changes, the parent; returns the former parent, still counted.
+    fn set_ancestry(&self, parent: Option<Arc<Dentry>>, name: &[u8]) -> Option<Arc<Dentry>> {
+        let mut ancestry = self.0.ancestry.lock();
+        ancestry.name = name.into();
+        let parent = parent?;
+        ancestry.parent.replace(parent)
     }
 
     /// Of two directories: whether this is the one to lock first. `TOPOLOGY` is held.
@@ -596,6 +597,38 @@ impl Node {
             let children = directory.children.lock();
             children.absent.as_ref().map_or(0, LruCache::len)
         })
+    }
+}
+
+/// Locks the children of two directories that may be one; the second is `None` then. Of two, the
+/// caller holds `TOPOLOGY`.
+fn with_children<R>(
+    from: &Node,
+    to: &Node,
+    run: impl FnOnce(&mut Children, Option<&mut Children>) -> R,
+) -> R {
+    let maps = from.directory().zip(to.directory());
+    let Some((source, target)) = maps else {
+        // Callers hold locks that only directories have.
+        return run(&mut Children::default(), None);
+    };
+    if from.same(to) {
+        run(&mut source.children.lock(), None)
+    } else if from.is_locked_before(to) {
+        let mut first = source.children.lock();
+        run(&mut first, Some(&mut target.children.lock_beside()))
+    } else {
+        let mut first = target.children.lock();
+        run(&mut source.children.lock_beside(), Some(&mut first))
+    }
+}
+
+/// Gives up the count at a parent that was left.
+fn settle_former(former: Option<Arc<Dentry>>) {
+    if let Some(former) = former
+        && former.unref()
+    {
+        settle(&former);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::{Errno, Error, Result, printable};
 use crate::handle::Handle;
 use crate::inode::Origin;
 use crate::locks;
+use crate::name::NAME_MAX;
 use crate::options::MountOptions;
 use crate::remote::{Capabilities, RemoteFilesystem, RemoteHandle, Traffic};
 use crate::resolve::{Form, Walk, WalkStep};
@@ -78,7 +79,12 @@ impl Filesystem {
         };
         let fail = |errno| Error::new("mount", errno);
         let found = remote.root(&call).map_err(|error| fail(error.errno))?;
-        let sb = Superblock::new(remote, options, flags, clock, found.key);
+        // A server that does not tell has names as long as everybody's.
+        let name_max = match found.file.stat_fs(&call).map(|numbers| numbers.name_length) {
+            Ok(0) | Err(_) => NAME_MAX,
+            Ok(told) => usize::try_from(told).unwrap_or(NAME_MAX),
+        };
+        let sb = Superblock::new(remote, options, flags, clock, found.key, name_max);
         let inode = sb
             .inodes
             .adopt(&sb, found.key, found.attr, Origin::Made)
@@ -173,7 +179,7 @@ impl Filesystem {
             let mut numbers = node.remote().stat_fs(&cx.call())?;
             numbers.fs_type = V9FS_MAGIC;
             if numbers.name_length == 0 {
-                numbers.name_length = crate::name::NAME_MAX as u64;
+                numbers.name_length = NAME_MAX as u64;
             }
             Ok(numbers)
         })

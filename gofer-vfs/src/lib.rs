@@ -43,6 +43,8 @@ mod superblock;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod times;
 
 pub use attr::{

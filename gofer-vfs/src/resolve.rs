@@ -237,7 +237,7 @@ impl<'p> Walk<'p> {
     /// answer is checked, if that was not done along with the path.
     pub(crate) fn known(&mut self, last: &Last<'_>) -> Res<Child> {
         let name = last.name();
-        self.sb.check_name(self.cx, &*self.dir.remote(), name)?;
+        self.sb.check_name(name)?;
         self.sb.counters.lookups.one();
         if self.must_check() {
             self.check_ahead()?;
@@ -316,7 +316,7 @@ impl<'p> Walk<'p> {
             b".." => return Ok(self.up()),
             _ => {}
         }
-        self.sb.check_name(self.cx, &*self.dir.remote(), name)?;
+        self.sb.check_name(name)?;
         self.sb.counters.lookups.one();
         let before = self.round_trips;
         if self.must_check() {
@@ -359,9 +359,7 @@ impl<'p> Walk<'p> {
         if !inode.is_dir() {
             return Err(Errno::ENOTDIR.into());
         }
-        let meta = inode.meta.lock();
-        check_access(self.cx.creds, meta.attr(), AccessMask::EXECUTE)?;
-        Ok(())
+        check_dir(self.cx, &self.dir, AccessMask::EXECUTE)
     }
 
     fn up(&mut self) -> Node {
@@ -520,6 +518,21 @@ impl<'p> Walk<'p> {
             });
         }
     }
+}
+
+/// Whether the caller may use `dir` as `want` says (`EACCES`). In shared mode no refusal rests on
+/// old news: the server is asked before.
+#[inline]
+pub(crate) fn check_dir(cx: &Context<'_>, dir: &Node, want: AccessMask) -> Res<()> {
+    let inode = dir.inode();
+    let check = || check_access(cx.creds, inode.meta.lock().attr(), want);
+    if check().is_ok() {
+        return Ok(());
+    }
+    if dir.sb().mode.must_revalidate() {
+        inode.refresh(cx, &*dir.remote(), None)?;
+    }
+    Ok(check()?)
 }
 
 /// The target of a symbolic link, and how many round trips it took (semantics 5.8).

@@ -1,12 +1,11 @@
 //! What all dentries and inodes of one filesystem share. Knows no operation.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::attr::Timestamp;
 use crate::clock::Clock;
-use crate::context::Context;
 use crate::dentry_cache::DentryCache;
 use crate::directory::ListingCache;
 use crate::error::Errno;
@@ -15,9 +14,8 @@ use crate::handle::Handle;
 use crate::inode::{InodeTable, mix};
 use crate::interop::InteropMode;
 use crate::locks::{Mutex, REGISTRY, TOPOLOGY};
-use crate::name::NAME_MAX;
 use crate::options::MountOptions;
-use crate::remote::{Capabilities, Fate, FileKey, RemoteError, RemoteFile, RemoteFilesystem};
+use crate::remote::{Capabilities, Fate, FileKey, RemoteError, RemoteFilesystem};
 use crate::stats::Counters;
 use crate::times::Times;
 
@@ -81,8 +79,8 @@ pub(crate) struct Superblock {
     tickets: AtomicU64,
     /// Names removed that were not cached: whose link counts they changed is not known.
     unknown_removals: AtomicU64,
-    /// The server's limit on names; 0: not asked yet.
-    name_max: AtomicUsize,
+    /// The longest name the server can have, in bytes.
+    name_max: usize,
     unmounted: AtomicBool,
     writable: Mutex<HashMap<u64, Weak<Handle>>, REGISTRY>,
 }
@@ -94,6 +92,7 @@ impl Superblock {
         flags: MountFlags,
         clock: Arc<dyn Clock>,
         root: FileKey,
+        name_max: usize,
     ) -> Arc<Superblock> {
         Arc::new_cyclic(|this| Superblock {
             capabilities: remote.capabilities().clone(),
@@ -112,7 +111,7 @@ impl Superblock {
             serials: AtomicU64::new(1),
             tickets: AtomicU64::new(1),
             unknown_removals: AtomicU64::new(0),
-            name_max: AtomicUsize::new(0),
+            name_max,
             unmounted: AtomicBool::new(false),
             writable: Mutex::new(HashMap::new()),
         })
@@ -143,27 +142,10 @@ impl Superblock {
         self.tickets.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// `ENAMETOOLONG` for a name the server cannot have (semantics 5.3). Asks the server for its
-    /// limit once, and only when a name is longer than what every server takes.
-    pub(crate) fn check_name(
-        &self,
-        cx: &Context<'_>,
-        dir: &dyn RemoteFile,
-        name: &[u8],
-    ) -> Res<()> {
-        if name.len() <= NAME_MAX {
-            return Ok(());
-        }
-        let mut limit = self.name_max.load(Ordering::Relaxed);
-        if limit == 0 {
-            let told = dir.stat_fs(&cx.call())?.name_length;
-            limit = match usize::try_from(told) {
-                Ok(0) | Err(_) => NAME_MAX,
-                Ok(told) => told,
-            };
-            self.name_max.store(limit, Ordering::Relaxed);
-        }
-        if name.len() > limit {
+    /// `ENAMETOOLONG` for a name the server cannot have (semantics 5.3).
+    #[inline]
+    pub(crate) fn check_name(&self, name: &[u8]) -> Res<()> {
+        if name.len() > self.name_max {
             return Err(Errno::ENAMETOOLONG.into());
         }
         Ok(())

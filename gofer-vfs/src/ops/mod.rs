@@ -23,14 +23,13 @@ use std::sync::Arc;
 use crate::context::Context;
 use crate::dentry::Node;
 use crate::inode::Inode;
-use crate::permissions::{AccessMask, check_access};
+use crate::permissions::AccessMask;
+use crate::resolve::check_dir;
 use crate::superblock::{Res, Superblock};
 
 /// Whether the caller may change the names in `dir`. Search permission was checked on the way.
 fn check_change_names(cx: &Context<'_>, dir: &Node) -> Res<()> {
-    let attr = dir.inode().attr();
-    check_access(cx.creds, &attr, AccessMask::WRITE | AccessMask::EXECUTE)?;
-    Ok(())
+    check_dir(cx, dir, AccessMask::WRITE | AccessMask::EXECUTE)
 }
 
 impl Superblock {

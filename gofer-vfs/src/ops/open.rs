@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use crate::attr::{FileType, SetAttr};
 use crate::context::{At, Context};
-use crate::dentry::Node;
+use crate::dentry::{Child, Node};
 use crate::error::{Errno, Result};
 use crate::file::File;
 use crate::filesystem::Filesystem;
 use crate::flags::{Access, OpenFlags};
 use crate::handle::Handle;
 use crate::inode::Origin;
-use crate::lookup::fetch;
 use crate::name::Name;
 use crate::ops::check_change_names;
 use crate::ops::create::{enter, lock_to_create};
@@ -24,8 +23,8 @@ use crate::resolve::{Form, Last, Walk};
 use crate::special;
 use crate::superblock::Res;
 
-/// How often a create and a lookup may contradict each other before we believe neither.
-const ATTEMPTS_MAX: usize = 16;
+/// How often creating and looking up may contradict each other before we believe neither.
+const ATTEMPTS_MAX: u32 = 16;
 
 impl Filesystem {
     /// Opens a file, as `openat(2)`. `mode` has the permission bits of a file that is made; no
@@ -59,7 +58,8 @@ impl Filesystem {
     fn open_path(&self, cx: &Context<'_>, at: At<'_>, flags: OpenFlags, mode: u16) -> Res<File> {
         let flags = prepare(flags)?;
         let mut walk = Walk::new(cx, at, self.root_ref(), Form::Open)?;
-        for _ in 0..ATTEMPTS_MAX {
+        let mut attempts = 0;
+        loop {
             let last = if at.path.is_empty() {
                 None
             } else {
@@ -78,7 +78,14 @@ impl Filesystem {
             if flags.contains(OpenFlags::CREAT) && last.slash {
                 return Err(Errno::EISDIR.into());
             }
-            match walk.look_up(&last)? {
+            let there = match walk.known(&last)? {
+                Child::Present(node) => Some(node),
+                Child::Absent => None,
+                // Most files that may be created are new: the server will tell if not.
+                Child::Unknown if attempts == 0 && self.may_create(cx, &walk.dir, flags) => None,
+                Child::Unknown => walk.look_up(&last)?,
+            };
+            match there {
                 Some(node) => {
                     if flags.contains(OpenFlags::CREAT | OpenFlags::EXCL) {
                         return Err(Errno::EEXIST.into());
@@ -93,20 +100,27 @@ impl Filesystem {
                 }
                 None if !flags.contains(OpenFlags::CREAT) => return Err(Errno::ENOENT.into()),
                 None => match self.create(cx, &walk.dir, &last, flags, mode, at.path) {
-                    // Somebody was faster (semantics 24, item 28).
+                    // It was there, or somebody was faster (semantics 24, item 28).
                     Err(failure)
-                        if failure.errno() == Errno::EEXIST && !flags.contains(OpenFlags::EXCL) =>
+                        if failure.errno() == Errno::EEXIST
+                            && !flags.contains(OpenFlags::EXCL)
+                            && attempts < ATTEMPTS_MAX =>
                     {
+                        attempts += 1;
                         walk.forget_ahead();
-                        let name = Name::new(last.name())?;
                         walk.dir.forget_absent(last.name());
-                        fetch(cx, &walk.dir, &[name])?;
                     }
                     outcome => return outcome,
                 },
             }
         }
-        Err(Errno::ELOOP.into())
+    }
+
+    /// Whether `flags` ask for creation and nothing known here speaks against it.
+    fn may_create(&self, cx: &Context<'_>, dir: &Node, flags: OpenFlags) -> bool {
+        flags.contains(OpenFlags::CREAT)
+            && self.sb().check_writable().is_ok()
+            && check_change_names(cx, dir).is_ok()
     }
 
     fn create(

@@ -15,8 +15,9 @@ use crate::superblock::{Failure, Res, Superblock};
 use std::sync::Arc;
 
 impl Filesystem {
-    /// Renames `old` to `new`, replacing what is there unless `flags` say `NOREPLACE`. Other
-    /// flags are `EINVAL`; so is `NOREPLACE` in a shared tree on a server that cannot do it.
+    /// Renames `old` to `new`, replacing what is there unless `flags` say `NOREPLACE`, or
+    /// swapping the two with `EXCHANGE`. `EINVAL` for other flags, for both, for `EXCHANGE` on a
+    /// server that cannot do it, and for `NOREPLACE` on such a server in a shared tree.
     pub fn rename(
         &self,
         cx: &Context<'_>,
@@ -43,11 +44,12 @@ impl Filesystem {
     fn move_name(&self, cx: &Context<'_>, old: At<'_>, new: At<'_>, flags: RenameFlags) -> Res<()> {
         let sb = self.sb();
         let keeps = flags.contains(RenameFlags::NOREPLACE);
-        let server_keeps = sb
-            .capabilities
-            .rename_flags
-            .contains(RenameFlags::NOREPLACE);
-        if !RenameFlags::NOREPLACE.contains(flags)
+        let swaps = flags.contains(RenameFlags::EXCHANGE);
+        let server = sb.capabilities.rename_flags;
+        let server_keeps = server.contains(RenameFlags::NOREPLACE);
+        if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags)
+            || (keeps && swaps)
+            || (swaps && !server.contains(RenameFlags::EXCHANGE))
             || (keeps && !server_keeps && sb.mode.must_revalidate())
         {
             return Err(Errno::EINVAL.into());
@@ -66,18 +68,16 @@ impl Filesystem {
         sb.check_writable()?;
         let source = from.look_up()?.ok_or(Errno::ENOENT)?;
         let target = to.look_up()?;
-        let sent = if server_keeps {
-            flags
-        } else {
-            RenameFlags::empty()
-        };
+        // Without the server's help the locked directory keeps a free name free.
+        let sent = flags & server;
         let job = Job {
             cx,
             sb,
             from: (&from.walk.dir, Name::new(from.last.name())?),
             to: (&to.walk.dir, Name::new(to.last.name())?),
-            slash: from.last.slash || to.last.slash,
+            slashes: (from.last.slash, to.last.slash),
             keeps,
+            swaps,
             sent,
         };
         // Dropped after the directories are unlocked: that may close a file on the server.
@@ -114,10 +114,12 @@ struct Job<'j> {
     sb: &'j Arc<Superblock>,
     from: (&'j Node, Name<'j>),
     to: (&'j Node, Name<'j>),
-    /// One of the paths ends with a slash.
-    slash: bool,
+    /// Which of the paths end with a slash.
+    slashes: (bool, bool),
     /// An existing target stays.
     keeps: bool,
+    /// Source and target change places.
+    swaps: bool,
     sent: RenameFlags,
 }
 
@@ -198,7 +200,17 @@ impl Job<'_> {
         if self.keeps && target.is_some() {
             return Err(Errno::EEXIST.into());
         }
-        if !is_dir && self.slash {
+        if self.swaps && target.is_none() {
+            return Err(Errno::ENOENT.into());
+        }
+        // A slash after a name means a directory, and only a swap makes one of another.
+        let names_file = match target {
+            Some(target) if self.swaps => {
+                (self.slashes.0 && !is_dir) || (self.slashes.1 && !target.inode().is_dir())
+            }
+            _ => !is_dir && (self.slashes.0 || self.slashes.1),
+        };
+        if names_file {
             return Err(Errno::ENOTDIR.into());
         }
         if is_dir && source.is_above(to) {
@@ -206,7 +218,11 @@ impl Job<'_> {
         }
         if let Some(target) = target {
             if target.inode().is_dir() && target.is_above(from) {
-                return Err(Errno::ENOTEMPTY.into());
+                let errno = match self.swaps {
+                    true => Errno::EINVAL,
+                    false => Errno::ENOTEMPTY,
+                };
+                return Err(errno.into());
             }
             // The same name, or two names of one file: both stay (semantics 24, item 32).
             if Arc::ptr_eq(source.inode(), target.inode()) {
@@ -222,14 +238,16 @@ impl Job<'_> {
         if let Some(target) = target {
             self.check_sticky(to, target)?;
             match (is_dir, target.inode().is_dir()) {
-                (true, false) => return Err(Errno::ENOTDIR.into()),
-                (false, true) => return Err(Errno::EISDIR.into()),
+                (true, false) if !self.swaps => return Err(Errno::ENOTDIR.into()),
+                (false, true) if !self.swaps => return Err(Errno::EISDIR.into()),
                 _ => {}
             }
         }
-        if is_dir && !from.same(to) {
-            // Its `..` changes.
-            check_access(self.cx.creds, &source.inode().attr(), AccessMask::WRITE)?;
+        // The `..` of a directory that changes its parent changes, too.
+        for moved in [Some(source), target.filter(|_| self.swaps)] {
+            if let Some(moved) = moved.filter(|moved| moved.inode().is_dir() && !from.same(to)) {
+                check_access(self.cx.creds, &moved.inode().attr(), AccessMask::WRITE)?;
+            }
         }
         Ok(true)
     }
@@ -259,16 +277,26 @@ impl Job<'_> {
             }
             return Err(failure);
         }
-        if let Some(target) = target {
-            to.detach(new.as_bytes(), target, true);
-            lost_name(target.inode());
-            target.invalidate_below();
+        match target {
+            Some(target) if self.swaps => {
+                source.exchange((from, old.as_bytes()), target, (to, new.as_bytes()));
+            }
+            _ => {
+                if let Some(target) = target {
+                    to.detach(new.as_bytes(), target, true);
+                    lost_name(target.inode());
+                    target.invalidate_below();
+                }
+                source.rename((from, old.as_bytes()), (to, new.as_bytes()));
+                from.mark_absent(old.as_bytes());
+            }
         }
-        source.rename((from, old.as_bytes()), (to, new.as_bytes()));
-        from.mark_absent(old.as_bytes());
         self.count_links(source, target);
         if let Some(now) = self.sb.stamp() {
             source.inode().change(|meta| meta.touch_ctime(now));
+            if let Some(target) = target.filter(|_| self.swaps) {
+                target.inode().change(|meta| meta.touch_ctime(now));
+            }
         }
         Ok(())
     }
@@ -277,12 +305,13 @@ impl Job<'_> {
     fn count_links(&self, source: &Node, target: Option<&Node>) {
         let (from, to) = (self.from.0, self.to.0);
         let moved = i64::from(source.inode().is_dir());
-        let replaced = i64::from(target.is_some_and(|target| target.inode().is_dir()));
+        let other = i64::from(target.is_some_and(|target| target.inode().is_dir()));
+        let returned = if self.swaps { other } else { 0 };
         if from.same(to) {
-            self.sb.touch_names(from, -replaced);
+            self.sb.touch_names(from, returned - other);
         } else {
-            self.sb.touch_names(from, -moved);
-            self.sb.touch_names(to, moved - replaced);
+            self.sb.touch_names(from, returned - moved);
+            self.sb.touch_names(to, moved - other);
         }
     }
 }

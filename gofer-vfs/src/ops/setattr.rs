@@ -83,11 +83,7 @@ pub(crate) fn change_attributes(
             return Err(failure);
         }
     };
-    // In shared mode the server's copy is the truth, and is asked for next time.
     inode.change(|meta| {
-        let Some(now) = now else {
-            return;
-        };
         let done = |field| !report.failed.contains(field);
         if let Some(mode) = send.mode.filter(|_| done(AttrMask::MODE)) {
             meta.set_mode(mode);
@@ -96,6 +92,11 @@ pub(crate) fn change_attributes(
             send.uid.filter(|_| done(AttrMask::UID)),
             send.gid.filter(|_| done(AttrMask::GID)),
         );
+        // In shared mode the rest is the server's to tell; permissions are taken on as a hint
+        // for checks that ask nobody.
+        let Some(now) = now else {
+            return;
+        };
         if let Some(size) = send.size.filter(|_| done(AttrMask::SIZE)) {
             meta.set_size(size);
         }

@@ -1,0 +1,171 @@
+//! What the dentry cache keeps and lets go.
+
+use super::*;
+
+#[test]
+fn the_limit_bounds_unused_leaves() {
+    for limit in [0, 1, 3] {
+        let rig = Setup::new(InteropMode::Exclusive).limit(limit).mount();
+        for name in ["a", "b", "c", "d", "e"] {
+            rig.outside.write(name.as_bytes(), b"x").unwrap();
+            rig.stat(name).unwrap();
+        }
+        let stats = rig.fs.stats();
+        assert_eq!(stats.lru_length, limit);
+        assert_eq!(stats.live_dentries, limit + 1);
+        assert_eq!(stats.live_inodes, limit + 1);
+        assert_eq!(rig.remote.live_files(), limit + 1);
+    }
+}
+
+#[test]
+fn eviction_leaves_no_absent_name_behind() {
+    let rig = Setup::new(InteropMode::Exclusive).limit(0).mount();
+    rig.outside.write(b"f", b"x").unwrap();
+    rig.stat("f").unwrap();
+    assert_eq!(rig.fs.stats().negative_entries, 0);
+    rig.stat("f").unwrap();
+}
+
+#[test]
+fn an_idle_chain_unwinds_upward() {
+    let rig = Setup::new(InteropMode::Exclusive).limit(0).mount();
+    for path in ["a", "a/b", "a/b/c", "a/b/c/d"] {
+        rig.outside.mkdir(path.as_bytes()).unwrap();
+    }
+    let node = rig
+        .fs
+        .resolve(&rig.cx(), rig.at("a/b/c/d"), Follow::No)
+        .unwrap();
+    assert_eq!(node.path(), b"/a/b/c/d");
+    assert_eq!(rig.fs.stats().live_dentries, 5);
+    drop(node);
+    assert_eq!(rig.fs.stats().live_dentries, 1);
+    assert_eq!(rig.remote.live_files(), 1);
+}
+
+#[test]
+fn open_files_are_never_evicted() {
+    let rig = Setup::new(InteropMode::Exclusive).limit(1).mount();
+    rig.outside.write(b"kept", b"content").unwrap();
+    let file = rig.open("kept", OpenFlags::RDONLY).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        rig.outside.write(name.as_bytes(), b"x").unwrap();
+        rig.stat(name).unwrap();
+    }
+    let mut buffer = [0; 16];
+    assert_eq!(file.read(&rig.cx(), &mut buffer).unwrap(), 7);
+    assert_eq!(rig.remote.misuses(), 0);
+}
+
+#[test]
+fn absent_names_are_bounded_oldest_out() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    for n in 0..1500 {
+        assert_eq!(errno(rig.stat(&format!("missing{n}"))), Errno::ENOENT);
+    }
+    assert_eq!(rig.fs.stats().negative_entries, 1000);
+    assert_eq!(rig.fs.root_ref().absent_names(), 1000);
+    rig.calls();
+    assert_eq!(errno(rig.stat("missing1499")), Errno::ENOENT);
+    assert_eq!(rig.calls(), []);
+    assert_eq!(errno(rig.stat("missing0")), Errno::ENOENT);
+    assert_eq!(rig.calls(), [Op::Walk]);
+}
+
+#[test]
+fn everything_goes_with_the_filesystem() {
+    for mode in InteropMode::ALL {
+        let rig = Rig::new(mode);
+        rig.mkdir("d").unwrap();
+        drop(rig.create("d/f").unwrap());
+        let open = rig.create("d/g").unwrap();
+        let Rig { fs, remote, .. } = rig;
+        drop(fs);
+        // What is open stays usable; the rest is gone.
+        assert_eq!(remote.live_handles(), 1);
+        drop(open);
+        assert_eq!(remote.live_handles(), 0, "{mode}");
+        assert_eq!(remote.live_files(), 0, "{mode}");
+        assert_eq!(remote.misuses(), 0);
+    }
+}
+
+#[test]
+fn dropped_caches_are_read_again() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    rig.outside.write(b"f", b"old").unwrap();
+    assert_eq!(rig.read_all("f").unwrap(), b"old");
+    assert_eq!(errno(rig.stat("later")), Errno::ENOENT);
+    rig.outside.write(b"f", b"newer").unwrap();
+    rig.outside.write(b"later", b"").unwrap();
+    rig.fs.drop_caches();
+    assert_eq!(rig.fs.stats().live_dentries, 1);
+    assert_eq!(rig.read_all("f").unwrap(), b"newer");
+    rig.stat("later").unwrap();
+}
+
+#[test]
+fn inode_numbers_survive_eviction() {
+    let rig = Setup::new(InteropMode::Exclusive).limit(0).mount();
+    rig.outside.write(b"f", b"").unwrap();
+    let before = rig.stat("f").unwrap().ino;
+    assert_eq!(rig.stat("f").unwrap().ino, before);
+    let dir = rig.open("", OpenFlags::DIRECTORY).unwrap();
+    let mut listed = None;
+    dir.read_dir(&rig.cx(), &mut |entry| {
+        if entry.name == b"f" {
+            listed = Some(entry.ino);
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(listed, Some(before));
+}
+
+#[test]
+fn a_file_changed_and_evicted_while_it_is_looked_up_is_asked_for_again() {
+    // The reply that is under way shows the file empty; by the time it arrives, another thread
+    // has looked the file up, written to it, and the dentry was evicted.
+    let rig = Arc::new(Setup::new(InteropMode::Exclusive).limit(0).mount());
+    rig.outside.write(b"f", b"").unwrap();
+    rig.outside.link(b"f", b"g").unwrap();
+    let other = rig.clone();
+    rig.remote.before(Op::Walk, move || {
+        // Another name of the same file: the lookup of `f` holds nobody up.
+        let write = move || {
+            let file = other.open("g", OpenFlags::WRONLY).unwrap();
+            file.write(&other.cx(), b"content").unwrap();
+        };
+        std::thread::spawn(write).join().unwrap();
+    });
+    assert_eq!(rig.stat("f").unwrap().attr.size, 7);
+    assert_eq!(rig.read_all("f").unwrap(), b"content");
+}
+
+#[test]
+fn modification_times_do_not_jump_at_eviction() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    let file = rig.create("f").unwrap();
+    file.write(&rig.cx(), b"x").unwrap();
+    drop(file);
+    let seen = rig.attr("f").mtime;
+    assert_eq!(seen.sec, 2_000_000_000);
+    rig.fs.drop_caches();
+    assert_eq!(rig.fs.stats().live_dentries, 1);
+    assert_eq!(rig.attr("f").mtime, seen);
+    assert_eq!(rig.fs.stats().times_sent, 1);
+    assert_eq!(rig.server_attr("f").mtime, seen);
+}
+
+#[test]
+fn removed_files_send_no_times() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    let file = rig.create("f").unwrap();
+    file.write(&rig.cx(), b"x").unwrap();
+    drop(file);
+    rig.unlink("f").unwrap();
+    rig.fs.drop_caches();
+    assert_eq!(rig.fs.stats().times_sent, 0);
+    assert_eq!(rig.remote.live_files(), 1);
+}
