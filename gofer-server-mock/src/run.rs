@@ -103,6 +103,10 @@ fn serve_all(serve: &Serve, program: &str) -> Result<(), Failure> {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
             .map_err(|error| Failure::failed("watch the parent process")(error.into()))?;
     }
+    if !Path::new("/proc/self/fd").is_dir() {
+        let text = "/proc is not mounted here: no file could be opened";
+        return Err(Failure::Failed(text.into()));
+    }
     let signals = signals().map_err(Failure::failed("install signal handlers"))?;
     let limit = raise_descriptor_limit();
     tracing::debug!(limit, "open descriptors");

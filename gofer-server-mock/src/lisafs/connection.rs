@@ -1,9 +1,10 @@
 //! Frames in, frames out: the socket of one connection, and what is checked before a handler runs.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
-use gofer_lisafs::wire::{AnyRequest, ErrorResp, Message, Mid, SocketHeader};
+use gofer_lisafs::wire::{AnyRequest, ErrorResp, Message, Mid, PReadResp, ReadData, SocketHeader};
 use gofer_transport::{Stream, Wait};
 use rustix::io::Errno;
 
@@ -12,14 +13,19 @@ use crate::host::Result;
 
 /// The largest payload that is read and thrown away to answer `EIO`; a client that announces more
 /// is cut off.
-const DRAIN_MAX: u32 = 16 << 20;
-/// Bytes thrown away at a time.
-const DRAIN_CHUNK: u32 = 64 << 10;
+const SKIP_MAX: u32 = 16 << 20;
+/// Room for requests; it grows with the largest that comes.
+const BUFFER_SIZE: usize = 64 << 10;
 
-/// A response in the making: a whole frame, and a descriptor to go with it.
+/// A response in the making, and a descriptor to go with it.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    pub(super) frame: Vec<u8>,
+    /// The frame, but for bulk data.
+    frame: Vec<u8>,
+    /// Where bulk data is read to. Never shrinks, so that it is zeroed once and not for each read.
+    data: Vec<u8>,
+    /// How much of `data` ends the frame.
+    data_len: usize,
     pub(super) fd: Option<OwnedFd>,
 }
 
@@ -27,7 +33,26 @@ impl Reply {
     /// Makes `message` the response.
     pub(super) fn set<'a>(&mut self, message: &impl Message<'a>) {
         self.frame.clear();
+        self.data_len = 0;
         message.encode(&mut self.frame);
+    }
+
+    /// Makes what `read` puts into a buffer of `size` bytes the data of a PRead response.
+    pub(super) fn set_data(
+        &mut self,
+        size: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize>,
+    ) -> Result<()> {
+        if self.data.len() < size {
+            self.data.resize(size, 0);
+        }
+        let buffer = self.data.get_mut(..size).unwrap_or_default();
+        let count = read(buffer)?;
+        let data = ReadData(buffer.get(..count).unwrap_or_default());
+        self.frame.clear();
+        self.data_len = data.0.len();
+        PReadResp { data }.encode_head(&mut self.frame);
+        Ok(())
     }
 
     fn set_error(&mut self, error: Errno) {
@@ -36,71 +61,123 @@ impl Reply {
             errno: error.raw_os_error().unsigned_abs(),
         });
     }
+
+    fn payload_len(&self) -> usize {
+        self.frame.len() - SocketHeader::SIZE + self.data_len
+    }
+
+    fn send(&mut self, stream: &Stream) -> io::Result<()> {
+        let data = self.data.get(..self.data_len).unwrap_or_default();
+        let parts = [IoSlice::new(&self.frame), IoSlice::new(data)];
+        let fd = self.fd.take();
+        let fds = fd.as_ref().map(AsFd::as_fd);
+        stream.send(&parts, fds.as_slice(), &Wait::default())
+    }
 }
 
 /// Answers one request after the other until the client hangs up.
 pub(super) fn run(stream: &Stream, session: &Session) -> io::Result<()> {
-    let wait = Wait::default();
-    let mut payload = Vec::new();
+    let mut requests = Requests::new(stream);
     let mut reply = Reply::default();
-    let mut header = [0; SocketHeader::SIZE];
-    while stream.receive_exact(&mut header, None, &wait)? {
-        let header = SocketHeader::decode(&header);
+    while let Some(header) = requests.header()? {
         let length = header.payload_len.get();
         let result = if length > session.max_message_size {
-            drain(stream, length)?;
+            requests.skip(length)?;
             Err(Errno::IO)
         } else {
-            receive(stream, length as usize, &mut payload)?;
-            let payload = payload.get(..length as usize).unwrap_or_default();
+            let payload = requests.payload(length as usize)?;
             dispatch(session, header.message, payload, &mut reply)
         };
         if let Err(error) = result {
             reply.set_error(error);
-        } else if reply.frame.len() - SocketHeader::SIZE > session.max_message_size as usize {
+        } else if reply.payload_len() > session.max_message_size as usize {
             reply.set_error(Errno::IO);
         }
         tracing::trace!(request = %header.message, bytes = length, result = ?result.err());
-        let fd = reply.fd.take();
-        let fds = fd.as_ref().map(AsFd::as_fd);
-        stream.send(&[IoSlice::new(&reply.frame)], fds.as_slice(), &wait)?;
+        reply.send(stream)?;
     }
     Ok(())
 }
 
-/// Reads a payload whose length was checked. The buffer grows to the largest that came.
-fn receive(stream: &Stream, length: usize, payload: &mut Vec<u8>) -> io::Result<()> {
-    if payload.len() < length {
-        payload.resize(length, 0);
-    }
-    let into = payload.get_mut(..length).unwrap_or_default();
-    whole(stream.receive_exact(into, None, &Wait::default())?, length)
+/// Takes requests off a stream: mostly one system call for one, header and payload together.
+/// Reading ahead loses nothing, since clients send no descriptors.
+struct Requests<'a> {
+    stream: &'a Stream,
+    buffer: Vec<u8>,
+    /// The bytes of `buffer` that were received and not taken yet.
+    unread: Range<usize>,
 }
 
-fn drain(stream: &Stream, length: u32) -> io::Result<()> {
-    if length > DRAIN_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("a payload of {length} bytes was announced"),
-        ));
+impl Requests<'_> {
+    fn new(stream: &Stream) -> Requests<'_> {
+        Requests {
+            stream,
+            buffer: vec![0; BUFFER_SIZE],
+            unread: 0..0,
+        }
     }
-    let mut sink = vec![0; DRAIN_CHUNK as usize];
-    let mut left = length as usize;
-    while left > 0 {
-        let chunk = left.min(sink.len());
-        let into = sink.get_mut(..chunk).unwrap_or_default();
-        whole(stream.receive_exact(into, None, &Wait::default())?, chunk)?;
-        left -= chunk;
-    }
-    Ok(())
-}
 
-/// The end of the stream between header and payload is a cut, not an end.
-fn whole(received: bool, length: usize) -> io::Result<()> {
-    if received || length == 0 {
+    /// The next header; `None` when the stream ended before it.
+    fn header(&mut self) -> io::Result<Option<SocketHeader>> {
+        if !self.fill(SocketHeader::SIZE)? {
+            return Ok(None);
+        }
+        Ok(self
+            .take(SocketHeader::SIZE)
+            .first_chunk()
+            .map(SocketHeader::decode))
+    }
+
+    /// The payload after a header, whose length was checked.
+    fn payload(&mut self, length: usize) -> io::Result<&[u8]> {
+        if !self.fill(length)? {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(self.take(length))
+    }
+
+    /// Throws a payload away.
+    fn skip(&mut self, length: u32) -> io::Result<()> {
+        if length > SKIP_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a payload of {length} bytes was announced"),
+            ));
+        }
+        let mut left = length as usize;
+        while left > 0 {
+            let piece = left.min(BUFFER_SIZE);
+            self.payload(piece)?;
+            left -= piece;
+        }
         Ok(())
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Receives until `count` bytes are unread. `false`: the stream ended before the first.
+    fn fill(&mut self, count: usize) -> io::Result<bool> {
+        if self.unread.len() >= count {
+            return Ok(true);
+        }
+        self.buffer.copy_within(self.unread.clone(), 0);
+        self.unread = 0..self.unread.len();
+        if self.buffer.len() < count {
+            self.buffer.resize(count, 0);
+        }
+        while self.unread.len() < count {
+            let free = self.buffer.get_mut(self.unread.end..).unwrap_or_default();
+            match self.stream.receive(free, None, &Wait::default())? {
+                0 if self.unread.is_empty() => return Ok(false),
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                received => self.unread.end += received,
+            }
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, count: usize) -> &[u8] {
+        let start = self.unread.start;
+        self.unread.start += count;
+        self.buffer.get(start..start + count).unwrap_or_default()
     }
 }
 

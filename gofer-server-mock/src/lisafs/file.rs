@@ -5,9 +5,8 @@ use std::ops::ControlFlow;
 use gofer_lisafs::wire::{
     CloseReq, CloseResp, Dirent, DirentsBuf, FAllocateReq, FAllocateResp, FSyncReq, FSyncResp,
     Getdents64Req, Getdents64Resp, Message, OpenAtReq, OpenAtResp, OpenCreateAtReq,
-    OpenCreateAtResp, PReadReq, PReadResp, PWriteReq, PWriteResp, ReadData, SocketHeader,
+    OpenCreateAtResp, PReadReq, PReadResp, PWriteReq, PWriteResp,
 };
-use gofer_transport::codec::Writer;
 use rustix::io::Errno;
 
 use super::connection::Reply;
@@ -91,31 +90,18 @@ impl Session {
         Ok(())
     }
 
-    /// lisafs 6.12. Reads into the response itself.
+    /// lisafs 6.12.
     pub(super) fn pread(&self, request: &PReadReq, reply: &mut Reply) -> Result<()> {
         let open = self.fds.open(request.fd)?;
         if !open.file.can_read() {
             return Err(Errno::BADF);
         }
-        let head = <PReadResp<'_> as Message>::MIN_SIZE;
-        let most = self.max_message_size as usize - head;
+        let most = self.max_message_size as usize - <PReadResp<'_> as Message>::MIN_SIZE;
         let count = usize::try_from(request.count).unwrap_or(usize::MAX);
         if count > most {
             return Err(Errno::NOBUFS);
         }
-        reply.set(&PReadResp {
-            data: ReadData(&[]),
-        });
-        let start = reply.frame.len();
-        reply.frame.resize(start + count, 0);
-        let into = reply.frame.get_mut(start..).unwrap_or_default();
-        let count = open.file.read_at(into, request.offset)?;
-        reply.frame.truncate(start + count);
-        // Both counts fit: a payload is at most the message size, which has 32 bits.
-        let mut writer = Writer::new(&mut reply.frame);
-        writer.patch_u32(0, (head + count) as u32);
-        writer.patch_u32(SocketHeader::SIZE, count as u32);
-        Ok(())
+        reply.set_data(count, |buffer| open.file.read_at(buffer, request.offset))
     }
 
     /// lisafs 6.18. Works on deleted files.

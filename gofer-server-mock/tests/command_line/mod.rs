@@ -1,7 +1,7 @@
 //! The command line as a contract: what scripts and container runtimes depend on.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -398,4 +398,87 @@ fn bytes_of_no_protocol_end_the_connection_and_nothing_else() {
     confused.send(b"GET / HTTP/1.1\r\n");
     assert!(confused.receive().is_none());
     Client::on(Stream::connect_unix(&socket).unwrap()).mount();
+}
+
+#[test]
+fn auto_serves_both_protocols_on_one_socket() {
+    let place = tempfile::tempdir().unwrap();
+    let (_server, socket) = Server::at(place.path(), place.path(), &["--protocol", "auto"]);
+    for _ in 0..2 {
+        Client::on(Stream::connect_unix(&socket).unwrap()).mount();
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        assert_eq!(tversion(&mut stream), b"9P2000.L");
+    }
+    // Byte by byte.
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    for byte in TVERSION {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(rversion(&mut stream), b"9P2000.L");
+}
+
+#[test]
+fn auto_speaks_only_9p_over_tcp() {
+    let Some(server) = tcp("127.0.0.1:0") else {
+        return;
+    };
+    let address = server.ready.strip_prefix("listening on tcp:").unwrap();
+    assert_eq!(
+        tversion(&mut TcpStream::connect(address).unwrap()),
+        b"9P2000.L"
+    );
+    let mut lisafs = TcpStream::connect(address).unwrap();
+    lisafs.write_all(&[0, 0, 0, 0, 1, 0, 0, 0]).unwrap();
+    assert!(
+        matches!(lisafs.read(&mut [0; 1]), Ok(0) | Err(_)),
+        "lisafs was answered"
+    );
+}
+
+const TVERSION: &[u8] = b"\x15\0\0\0\x64\xff\xff\0\0\x01\0\x08\x009P2000.L";
+
+fn tversion(stream: &mut (impl Read + Write)) -> Vec<u8> {
+    stream.write_all(TVERSION).unwrap();
+    rversion(stream)
+}
+
+fn rversion(stream: &mut impl Read) -> Vec<u8> {
+    let mut reply = [0; TVERSION.len()];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(reply[4], 101);
+    reply[13..].to_vec()
+}
+
+#[test]
+fn the_limit_on_descriptors_is_raised() {
+    let place = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    let script = "ulimit -S -n 40 && exec \"$0\" serve --root / --listen unix:\"$1\"";
+    command
+        .args(["-c", script])
+        .arg(program())
+        .arg(place.path().join("socket"));
+    let server = Server::start(&mut command);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.child.id())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{line}");
+}
+
+#[test]
+fn a_server_can_be_made_to_end_with_its_parent() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("socket");
+    let mut command = Command::new("sh");
+    let script = "\"$0\" serve --root / --listen unix:\"$1\" --die-with-parent & wait";
+    command.args(["-c", script]).arg(program()).arg(&socket);
+    let mut parent = Server::start(&mut command);
+    let client = Client::on(Stream::connect_unix(&socket).unwrap());
+    client.mount();
+    parent.signal(Signal::KILL);
+    parent.wait();
+    assert!(client.receive().is_none());
 }
