@@ -1,13 +1,27 @@
 //! Developer tasks, one module for each, and what they share.
 //!
+//! - [`ci`]: everything a change must pass.
+//! - [`matrix`], [`interop`]: the behaviour suite against our server and against other people's.
+//! - [`bench`]: what operations cost.
 //! - [`tidy`]: rules no compiler checks.
-//! - [`process`], [`watchdog`]: servers and test cases under control.
-//! - [`outcome`]: results and how they are shown.
+//! - [`suite`], [`watchdog`], [`outcome`]: running cases and showing results.
+//! - [`process`], [`connect`], [`workspace`]: servers, mounts, and building them.
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
+pub mod ci;
+pub mod connect;
+pub mod interop;
+pub mod matrix;
 pub mod outcome;
 pub mod process;
+pub mod suite;
 pub mod tidy;
 pub mod watchdog;
 pub mod workspace;
+
+/// The README, so that its example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -5,7 +5,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::tidy;
+use xtask::bench::{self, Bench};
+use xtask::ci::{self, Ci};
+use xtask::interop::{self, Interop};
+use xtask::suite::Options;
+use xtask::{matrix, tidy};
 
 /// Developer tasks of the workspace
 #[derive(Parser)]
@@ -17,12 +21,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Run everything a change must pass
+    Ci(Ci),
+    /// Run the behaviour suite over every protocol, transport and cache mode
+    TestMatrix(Options),
+    /// Run the behaviour suite against other people's programs
+    Interop(Interop),
+    /// Measure, beside a raw socket and direct system calls
+    Bench(Bench),
     /// Check the rules of the house that no compiler checks
     Tidy,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Ci(options) => ci::run(&options),
+        Task::TestMatrix(options) => matrix::run(&options),
+        Task::Interop(options) => interop::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Tidy => tidy::run(),
     };
     match result {

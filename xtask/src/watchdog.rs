@@ -10,9 +10,9 @@ use std::time::Duration;
 
 /// How a case ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum End {
-    /// By returning.
-    Returned,
+pub enum End<T> {
+    /// By returning this.
+    Returned(T),
     /// By a panic, with its message and place.
     Panicked(String),
     /// It has not. Its thread may still run.
@@ -27,14 +27,17 @@ thread_local! {
 const THREAD_NAME: &str = "case";
 
 /// Runs `case` on a thread of its own and waits for it for at most `limit`.
-pub fn run(limit: Duration, case: impl FnOnce() + Send + 'static) -> End {
+pub fn run<T: Send + 'static>(
+    limit: Duration,
+    case: impl FnOnce() -> T + Send + 'static,
+) -> End<T> {
     install_hook();
     let (sender, receiver) = sync_channel(1);
     let spawned = thread::Builder::new()
         .name(THREAD_NAME.to_owned())
         .spawn(move || {
             let end = match panic::catch_unwind(AssertUnwindSafe(case)) {
-                Ok(()) => End::Returned,
+                Ok(result) => End::Returned(result),
                 Err(payload) => End::Panicked(
                     PANIC
                         .take()
@@ -89,8 +92,9 @@ mod tests {
 
     #[test]
     fn each_end_is_told_apart() {
-        assert_eq!(run(LONG, || {}), End::Returned);
-        let End::Panicked(text) = run(LONG, || panic!("{} is not {}", 1, 2)) else {
+        assert_eq!(run(LONG, || 7), End::Returned(7));
+        let end: End<()> = run(LONG, || panic!("{} is not {}", 1, 2));
+        let End::Panicked(text) = end else {
             panic!("the panic was missed");
         };
         assert!(text.starts_with("1 is not 2 ("), "{text}");

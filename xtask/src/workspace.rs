@@ -48,10 +48,14 @@ pub fn build(package: &str, profile: Profile) -> Result<PathBuf> {
         }
         bail!("{package} does not build");
     }
-    json_lines(&output.stdout)
+    executable(&output.stdout).with_context(|| format!("cargo built no executable of {package}"))
+}
+
+/// The last executable that cargo's messages in JSON name.
+pub fn executable(messages: &[u8]) -> Option<PathBuf> {
+    json_lines(messages)
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .next_back()
-        .with_context(|| format!("cargo built no executable of {package}"))
 }
 
 fn json_lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = serde_json::Value> {

@@ -274,7 +274,7 @@ fn module_name(line: &str) -> Option<String> {
         }
     }
     let name = line.strip_prefix("mod ")?.strip_suffix(';')?;
-    Some(name.to_owned())
+    Some(name.trim_start_matches("r#").to_owned())
 }
 
 /// Numbered lines that are not comments as a whole.
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn modules_are_found_in_every_spelling() {
-        for line in ["mod a;", "    pub mod a;", "pub(crate) mod a;"] {
+        for line in ["mod a;", "    pub mod a;", "pub(crate) mod a;", "mod r#a;"] {
             assert_eq!(module_name(line).as_deref(), Some("a"));
         }
         assert_eq!(module_name("mod a {"), None);

@@ -1,0 +1,67 @@
+//! What an operation costs over each protocol, client and server in two processes, beside what
+//! the same costs without us: a bare ping-pong over the same kind of socket, and the system
+//! calls themselves. `cargo xtask bench` runs this and prints the ratios.
+//!
+//! This program is its own server: with `serve` as its first argument it does what
+//! `gofer-server-mock` does, with `pong` it answers the ping-pong.
+
+mod direct;
+mod remote;
+mod socket;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use criterion::Criterion;
+use tempfile::TempDir;
+
+/// Sizes of the reads that are measured.
+const READS: [(&str, usize); 2] = [("read-4k", 4 << 10), ("read-1m", 1 << 20)];
+
+/// Directories from the root down to the file that is looked at: eight components.
+const DEEP: &str = "a/b/c/d/e/f/g/file";
+
+/// The directory everything is measured in.
+struct Tree {
+    dir: TempDir,
+}
+
+impl Tree {
+    fn new() -> std::io::Result<Tree> {
+        let dir = tempfile::Builder::new().prefix("gofer-bench-").tempdir()?;
+        let deep = dir.path().join(DEEP);
+        if let Some(parent) = deep.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(deep, "x")?;
+        std::fs::write(dir.path().join("data"), vec![7; 4 << 20])?;
+        Ok(Tree { dir })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some("serve") => return gofer_server_mock::run(std::env::args_os()),
+        Some("pong") => return socket::pong(),
+        _ => {}
+    }
+    let tree = match Tree::new() {
+        Ok(tree) => tree,
+        Err(error) => {
+            eprintln!("no directory to measure in: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut criterion = Criterion::default().configure_from_args();
+    direct::measure(&mut criterion, &tree);
+    socket::measure(&mut criterion);
+    for protocol in remote::PROTOCOLS {
+        remote::measure(&mut criterion, &tree, protocol);
+    }
+    criterion.final_summary();
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,142 @@
+//! `cargo xtask interop`: our client against somebody else's server, and their programs against
+//! ours.
+
+mod diod;
+mod known;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use gofer_vfs::InteropMode;
+
+use crate::matrix::Transport;
+use crate::outcome::{CellResult, CellState, Outcome};
+use crate::suite::{self, Cell, Options, Selection};
+
+/// What diod listens on.
+const TRANSPORTS: [Transport; 2] = [Transport::Unix, Transport::Tcp];
+
+/// Options of `cargo xtask interop`.
+#[derive(clap::Args, Debug)]
+pub struct Interop {
+    /// Whose programs
+    peer: Peer,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Programs of others.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Peer {
+    /// A 9P2000.L server and its tools, from the Debian package of that name.
+    Diod,
+}
+
+impl Interop {
+    /// Every peer, with `allow_missing` as given to `cargo xtask ci`.
+    pub fn for_ci(allow_missing: &[String]) -> Interop {
+        Interop {
+            peer: Peer::Diod,
+            options: Options::all(allow_missing),
+        }
+    }
+}
+
+/// Runs what `interop` chooses and shows it, or lists it.
+pub fn run(interop: &Interop) -> Result<()> {
+    if interop.options.list {
+        install("diod", "diod")?;
+        suite::list(&interop.options, &cells())?;
+        let selection = Selection::new(&interop.options.only);
+        TRANSPORTS
+            .iter()
+            .for_each(|transport| tools::list(*transport, &selection));
+        return Ok(());
+    }
+    suite::conclude(&interop.options, &run_all(interop)?)
+}
+
+/// Runs what `interop` chooses.
+pub fn run_all(interop: &Interop) -> Result<Outcome> {
+    let Peer::Diod = interop.peer;
+    let options = &interop.options;
+    if let Err(error) = install("diod", "diod") {
+        return Ok(nothing_ran(options, &format!("{error:#}")));
+    }
+    let mut outcome = suite::run(options, &cells());
+    let selection = Selection::new(&options.only);
+    for transport in TRANSPORTS {
+        outcome.cells.extend(tools::run(transport, &selection)?);
+    }
+    Ok(outcome)
+}
+
+fn cells() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for transport in TRANSPORTS {
+        for mode in InteropMode::ALL {
+            cells.push(Cell {
+                row: format!("diod/{}", transport.name()),
+                mode,
+                place: Ok(Box::new(move || {
+                    Ok(Box::new(diod::Diod::start(transport, mode)?))
+                })),
+                known: known::DIOD,
+            });
+        }
+    }
+    cells
+}
+
+fn nothing_ran(options: &Options, reason: &str) -> Outcome {
+    Outcome {
+        cells: vec![CellResult {
+            row: "diod".to_owned(),
+            column: "all".to_owned(),
+            state: CellState::CouldNotRun(reason.to_owned()),
+            cases: Vec::new(),
+            seconds: 0.0,
+        }],
+        allow_missing: options.allow_missing.clone(),
+        seconds: 0.0,
+    }
+}
+
+/// Makes sure that `program` is there, by installing the Debian package of that name.
+fn install(program: &str, package: &str) -> Result<()> {
+    if find(program).is_some() {
+        return Ok(());
+    }
+    println!("installing {package}");
+    apt_get(&["update"])?;
+    apt_get(&["install", "--yes", "--no-install-recommends", package])?;
+    find(program).map(drop).with_context(|| {
+        format!("the package {package} is installed, and there is no program {program}")
+    })
+}
+
+fn apt_get(args: &[&str]) -> Result<()> {
+    let output = Command::new("apt-get")
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .context("run apt-get")?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        bail!("apt-get {}: {}", args.join(" "), why.trim_end());
+    }
+    Ok(())
+}
+
+/// Where `program` is; servers live in directories that are not in everybody's `PATH`.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(usual)
+        .map(|dir| dir.join(program))
+        .find(|file| Path::is_file(file))
+}
