@@ -214,7 +214,7 @@ fn attributes_are_set_one_by_one_and_what_failed_is_told() {
     let file = client.walk_to(root, &["file"]);
     let before = fs::metadata(dir.path().join("file")).unwrap();
     let answer = ask(&SetStatReq {
-        mode: 0o100400,
+        mode: 0o100600,
         size: 4,
         atime: Timespec {
             sec: 1.into(),
@@ -228,7 +228,7 @@ fn attributes_are_set_one_by_one_and_what_failed_is_told() {
     });
     assert_eq!(answer.failure_mask, 0);
     let after = fs::metadata(dir.path().join("file")).unwrap();
-    assert_eq!((after.len(), after.mode()), (4, 0o100400));
+    assert_eq!((after.len(), after.mode()), (4, 0o100600));
     assert_eq!(after.atime(), before.atime());
     assert!(after.mtime() >= before.mtime());
     // Nanoseconds of a second and more are the host's to refuse.
