@@ -8,3 +8,4 @@
 mod command_line;
 mod common;
 mod lisafs;
+mod p9;

@@ -8,11 +8,10 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
-use std::time::Duration;
 
 use gofer_9p::wire::{
-    DecodeError, MSIZE_MIN, Message, Rversion, TMessage, Tallocate, Tflush, Tfsync, Tversion,
-    Version,
+    DecodeError, MSIZE_MAX, MSIZE_MIN, Message, Rversion, TMessage, Tallocate, Tflush, Tfsync,
+    Tversion, Version,
 };
 use gofer_transport::Stream;
 
@@ -34,9 +33,6 @@ const THREADS_MAX: usize = 16;
 /// Bytes of replies a client may leave unread before no more of its requests are read.
 const BACKLOG_MAX: usize = 8 << 20;
 
-/// How long a client may take none of the replies that wait for it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// What the threads of a connection share.
 #[derive(Debug)]
 struct Connection<'a> {
@@ -47,7 +43,7 @@ struct Connection<'a> {
 /// Serves `stream` until it ends.
 pub(super) fn run(stream: &Stream, export: &Arc<Export>, limits: &Limits) -> io::Result<()> {
     let connection = Connection {
-        replies: Replies::new(stream, PATIENCE),
+        replies: Replies::new(stream, limits.patience),
         workers: Workers::new(limits.requests.min(THREADS_MAX)),
     };
     let result = std::thread::scope(|scope| {
@@ -199,7 +195,7 @@ impl Reader<'_, '_> {
         let Ok(TMessage::Tversion(Tversion { msize, version })) = decode(incoming) else {
             return Err(Errno::PROTO);
         };
-        let msize = msize.min(self.limits.message_size);
+        let msize = msize.min(self.limits.message_size).min(MSIZE_MAX);
         let Some(dialect) = Version::parse(version) else {
             let version = Version::UNKNOWN;
             return self.reply.send(Rversion { msize, version });

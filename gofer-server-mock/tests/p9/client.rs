@@ -90,9 +90,21 @@ impl Client {
     /// Agrees on `version` and makes [`ROOT`].
     pub fn start(self, version: &str) -> Client {
         let msize = 1 << 20;
-        self.send(Tag::NONE, &Tversion { msize, version: version.as_bytes() });
+        self.send(
+            Tag::NONE,
+            &Tversion {
+                msize,
+                version: version.as_bytes(),
+            },
+        );
         let answer = self.receive().unwrap();
-        assert_eq!(answer.of::<Rversion>(), Rversion { msize, version: version.as_bytes() });
+        assert_eq!(
+            answer.of::<Rversion>(),
+            Rversion {
+                msize,
+                version: version.as_bytes()
+            }
+        );
         self.attach(ROOT, b"").unwrap();
         self
     }
@@ -103,7 +115,9 @@ impl Client {
             deadline: Some(Instant::now() + PATIENCE),
             cancel: None,
         };
-        self.stream.send(&[IoSlice::new(bytes)], &[], &wait).unwrap();
+        self.stream
+            .send(&[IoSlice::new(bytes)], &[], &wait)
+            .unwrap();
     }
 
     pub fn send<'m>(&self, tag: Tag, message: &impl Message<'m>) {
@@ -155,15 +169,29 @@ impl Client {
     }
 
     pub fn attach(&self, fid: Fid, aname: &[u8]) -> Result<Answer, u32> {
-        self.ask(&Tattach { fid, afid: Fid::NONE, uname: b"", aname, n_uname: NO_ID })
+        self.ask(&Tattach {
+            fid,
+            afid: Fid::NONE,
+            uname: b"",
+            aname,
+            n_uname: NO_ID,
+        })
     }
 
     /// Walks; the qids.
     pub fn walk(&self, fid: Fid, newfid: Fid, names: &[&str]) -> Result<Vec<Qid>, u32> {
         let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         let wnames = Names::new(&names);
-        let answer = self.ask(&Twalk { fid, newfid, wnames })?;
-        let qids = answer.of::<gofer_9p::wire::Rwalk<'_>>().wqids.iter().collect();
+        let answer = self.ask(&Twalk {
+            fid,
+            newfid,
+            wnames,
+        })?;
+        let qids = answer
+            .of::<gofer_9p::wire::Rwalk<'_>>()
+            .wqids
+            .iter()
+            .collect();
         Ok(qids)
     }
 
@@ -179,6 +207,10 @@ impl Client {
 
     pub fn read(&self, fid: Fid, offset: u64, count: u32) -> Result<Vec<u8>, u32> {
         let answer = self.ask(&Tread { fid, offset, count })?;
-        Ok(answer.of::<gofer_9p::wire::Rread<'_>>().data.as_bytes().to_vec())
+        Ok(answer
+            .of::<gofer_9p::wire::Rread<'_>>()
+            .data
+            .as_bytes()
+            .to_vec())
     }
 }

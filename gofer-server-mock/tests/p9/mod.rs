@@ -1,0 +1,8 @@
+//! The 9P server over its connections.
+
+mod behaviour;
+mod client;
+mod concurrency;
+mod deviations;
+mod hostile;
+mod transcripts;
