@@ -121,21 +121,15 @@ impl Wait<'_> {
             let left = self
                 .deadline
                 .map(|at| at.saturating_duration_since(Instant::now()));
-            let mut polled: [Option<PollFd<'_>>; 3] = [
-                Some(PollFd::from_borrowed_fd(fd, flags)),
-                self.cancel.map(|cancel| PollFd::new(cancel, PollFlags::IN)),
-                also.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
-            ];
-            let mut fds: Vec<PollFd<'_>> = Vec::new();
-            let ready = match &mut polled {
-                [Some(only), None, None] => {
-                    poll(std::slice::from_mut(only), timespec(left).as_ref())
-                }
-                many => {
-                    fds.extend(many.iter().flatten().cloned());
-                    poll(&mut fds, timespec(left).as_ref())
-                }
-            };
+            // In place: a wait is part of every call, and must not cost an allocation.
+            let main = PollFd::from_borrowed_fd(fd, flags);
+            let mut polled = [main.clone(), main.clone(), main];
+            let mut count = 1;
+            for other in self.cancel.map(Cancel::as_fd).into_iter().chain(also) {
+                polled[count] = PollFd::from_borrowed_fd(other, PollFlags::IN);
+                count += 1;
+            }
+            let ready = poll(&mut polled[..count], timespec(left).as_ref());
             match ready {
                 Ok(0) if left.is_some() => return Err(rustix::io::Errno::TIMEDOUT.into()),
                 Ok(_) if self.cancel.is_some_and(Cancel::is_set) => {}
