@@ -94,9 +94,11 @@ impl OpenFile {
         let chunk = self.chunk(PReadResp::MIN_SIZE)?;
         loop {
             let asked = into.room().min(chunk);
-            let Some(at) = offset.checked_add(*n as u64).filter(|_| asked > 0) else {
+            if asked == 0 {
                 return Ok(());
-            };
+            }
+            // An offset of -1 says "current position", and says so for every piece.
+            let at = offset.saturating_add(*n as u64);
             let read = self
                 .connection
                 .read(call, (self.fd, at, asked as u32), into)?;
@@ -120,9 +122,7 @@ impl OpenFile {
         while !from.is_empty() {
             let mut parts = [IoSlice::new(&[]); PARTS_MAX - 1];
             let (parts, asked) = piece(from, chunk, &mut parts);
-            let at = offset
-                .checked_add(*n as u64)
-                .ok_or(RemoteError::not_sent(Errno::EFBIG))?;
+            let at = offset.saturating_add(*n as u64);
             let written = self.connection.write(call, (self.fd, at), parts)?;
             // Nothing without an error must not be tried for ever, and more than was sent is
             // nonsense (semantics 3.7).
