@@ -292,3 +292,6 @@ fn send_some(stream: &Stream, reply: &mut Reply, sent: usize) -> io::Result<usiz
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

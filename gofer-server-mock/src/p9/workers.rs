@@ -204,3 +204,6 @@ impl Queue {
         self.waiting_bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;
