@@ -157,6 +157,14 @@ impl<'s> Exchange<'s> {
                 RemoteError::unknown
             };
             if self.pending(&state) == 0 {
+                // What others left while this caller sent: somebody asleep is told of it below,
+                // but whoever reads for its own replies would not be.
+                let left_alone = !state.sending && !state.outbox.is_empty();
+                let nobody_else = state.sleeping.is_empty() && !state.dead;
+                if left_alone && nobody_else && gave_up(&self.wait).is_none() {
+                    state = self.send_outbox(state);
+                    continue;
+                }
                 break Ok(());
             }
             if state.dead {
@@ -169,7 +177,9 @@ impl<'s> Exchange<'s> {
                 (state, unsent) = self.send(state, payload);
                 continue;
             }
-            if unsent && state.outbox.len() < OUTBOX_MAX {
+            // A kick does not come back for what is left while it runs.
+            state.held_up |= unsent && state.kicking;
+            if unsent && !state.kicking && state.outbox.len() < OUTBOX_MAX {
                 state.outbox.extend_from_slice(&self.desk.out);
                 payload
                     .iter()
