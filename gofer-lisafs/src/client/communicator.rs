@@ -204,7 +204,7 @@ fn bytes(parts: &[IoSlice<'_>]) -> usize {
 }
 
 impl Gate {
-    /// Waits at least once, until the transport is free.
+    /// Waits until the transport is free, behind those who wait already.
     fn wait(self: &Arc<Gate>, wait: &Wait<'_>) -> RemoteResult<MutexGuard<'_, State>> {
         let _watch = wait.cancel.map(|cancel| {
             let gate = self.clone();
@@ -215,19 +215,18 @@ impl Gate {
             }))
         });
         let mut state = self.state.lock();
+        // While the transport is free and others wait, one of them has been told so. Whatever it
+        // does, it tells the next: so behind others there is a wake-up to come, and only then.
+        let mut blocked = state.taken || state.waiting > 0;
         state.waiting += 1;
         let mut result = check(&state, wait);
-        // Somebody holds the transport, or a waiter has been told that it is free: either of
-        // them will notify. Only after that may this newcomer look.
-        while result.is_ok() {
+        while result.is_ok() && blocked {
             match wait.deadline {
                 Some(deadline) => drop(self.freed.wait_until(&mut state, deadline)),
                 None => self.freed.wait(&mut state),
             }
             result = check(&state, wait);
-            if !state.taken {
-                break;
-            }
+            blocked = state.taken;
         }
         state.waiting -= 1;
         if result.is_err() && !state.taken {

@@ -327,6 +327,7 @@ impl Connection {
         }
         let orphan = |orphan: &Incoming| {
             self.count_received(orphan);
+            self.trace_response(orphan);
             self.closes.adopt(orphan);
         };
         let result = self

@@ -297,3 +297,59 @@ fn data_of_a_read_given_up_is_skipped() {
         session.finish();
     }
 }
+
+#[test]
+fn callers_that_give_up_all_the_time_stop_nobody() {
+    let session = session(|peer| {
+        let mut count = 0;
+        while let Some((mid, _)) = peer.next() {
+            assert_eq!(mid, Mid::FSTAT);
+            count += 1;
+            // Late now and then, so that some callers give up on the wire.
+            if count % 7 == 0 {
+                std::thread::yield_now();
+            }
+            peer.reply(
+                &FStatResp {
+                    stat: stat(5, 0o100644),
+                },
+                &[],
+            );
+        }
+    });
+    let patient_done = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    attr(&session, &call()).expect("a patient caller is served");
+                }
+                patient_done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+        for impatience in 0..3u64 {
+            let (session, patient_done) = (&session, &patient_done);
+            scope.spawn(move || {
+                let mut round = impatience;
+                while patient_done.load(std::sync::atomic::Ordering::SeqCst) < 3 {
+                    round = round * 31 % 397;
+                    let cancel = Cancel::new().unwrap();
+                    let soon = std::time::Duration::from_micros(round);
+                    let deadline = Some(std::time::Instant::now() + soon);
+                    let with_cancel = (round % 2 == 0).then_some(&cancel);
+                    match attr(
+                        session,
+                        &Call {
+                            deadline,
+                            cancel: with_cancel,
+                        },
+                    ) {
+                        Ok(attr) => assert_eq!(attr.mode, 0o644),
+                        Err(error) => assert_eq!(error.errno, Errno::ETIMEDOUT),
+                    }
+                }
+            });
+        }
+    });
+    session.finish();
+}
