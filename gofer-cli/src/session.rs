@@ -1,0 +1,14 @@
+//! What a command is given: the connected tree and a place to speak.
+
+use crate::client::Client;
+use crate::ui::Ui;
+
+/// One user at one tree.
+pub struct Session {
+    /// The tree.
+    pub client: Client,
+    /// The output.
+    pub ui: Ui,
+    /// Lines typed in this shell and before, for `history`.
+    pub history: Vec<String>,
+}
