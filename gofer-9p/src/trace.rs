@@ -64,6 +64,8 @@ fn field(f: &mut fmt::Formatter<'_>, name: &str, value: Value<'_>) -> fmt::Resul
         Value::Number(0xffff_ffff) if name != "count" => write!(f, " {name} none"),
         Value::Number(number) => write!(f, " {name} {number}"),
         Value::Flags(bits) => write!(f, " {name} {bits:#x}"),
+        // Values of extended attributes are data, too.
+        Value::Text(bytes) if name == "value" => write!(f, " value {} bytes", bytes.len()),
         Value::Text(bytes) => write!(f, " {name} \"{}\"", printable(bytes)),
         Value::Data(data) => write!(f, " {name} {data:?}"),
         Value::Qid(qid) => write!(f, " {name} {}", ShowQid(qid)),

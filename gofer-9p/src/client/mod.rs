@@ -21,6 +21,9 @@ mod table;
 mod walk;
 mod xattr;
 
+#[cfg(test)]
+mod tests;
+
 use std::any::Any;
 use std::io;
 use std::sync::atomic::AtomicBool;

@@ -1,0 +1,11 @@
+//! The client against servers that do as they are told, over a socket pair.
+
+mod agreeable;
+mod connecting;
+mod data;
+mod flushing;
+mod losing;
+mod making;
+mod peer;
+mod sharing;
+mod walking;
