@@ -238,6 +238,12 @@ mod needs {
         )
     }
 
+    pub fn empty_xattrs(fx: &Fixture) -> Applies {
+        xattrs(fx)?;
+        let plain = fx.fs.capabilities().protocol == "9P2000.L";
+        when(!plain, "plain 9P takes an empty value for a removal")
+    }
+
     pub fn allocate(fx: &Fixture) -> Applies {
         when(
             fx.fs.capabilities().allocate,
@@ -253,6 +259,18 @@ mod needs {
             atomic || local,
             "neither server nor mode can keep a rename from replacing",
         )
+    }
+
+    pub fn exchange(fx: &Fixture) -> Applies {
+        let flag = crate::RenameFlags::EXCHANGE;
+        when(
+            fx.fs.capabilities().rename_flags.contains(flag),
+            "the server cannot exchange",
+        )
+    }
+
+    pub fn no_exchange(fx: &Fixture) -> Applies {
+        when(exchange(fx).is_err(), "the server can exchange")
     }
 
     pub fn kill(fx: &Fixture) -> Applies {

@@ -14,7 +14,7 @@ cases![
     repeated_listing_asks_nothing: caching,
     read_at_the_end_asks_nothing: caching,
     link_to_cached_files_asks_nothing: caching,
-    long_path_is_walked_in_one_round_trip: multi_walk_caching,
+    long_path_is_not_walked_name_by_name: multi_walk_caching,
     outside_change_is_not_noticed: caching,
     walk_trace_names_the_cache: caching,
     cache_limit_0_changes_nothing_but_cost,
@@ -127,7 +127,7 @@ fn link_to_cached_files_asks_nothing(fx: &Fixture) -> CaseResult {
     Ok(())
 }
 
-fn long_path_is_walked_in_one_round_trip(fx: &Fixture) -> CaseResult {
+fn long_path_is_not_walked_name_by_name(fx: &Fixture) -> CaseResult {
     let mut path = Vec::new();
     for level in 0..8u8 {
         path.extend([b'a' + level]);
@@ -139,7 +139,8 @@ fn long_path_is_walked_in_one_round_trip(fx: &Fixture) -> CaseResult {
     let fs = fx.root();
     let (stat, trips) = fs.trips(|| fs.stat(&path));
     stat?;
-    check_eq!(trips, 1, "round trips for nine components");
+    // Plain 9P walks in one round trip and asks for attributes in another.
+    check!(trips <= 2, "nine components took {trips} round trips");
     Ok(())
 }
 

@@ -33,6 +33,10 @@ cases![
     noreplace_keeps_the_target: noreplace,
     noreplace_moves_to_a_free_name: noreplace,
     noreplace_to_itself_is_eexist: noreplace,
+    exchange_swaps_two_files: exchange,
+    exchange_swaps_a_file_and_a_directory: exchange,
+    exchange_without_a_target_is_enoent: exchange,
+    exchange_is_refused_where_the_server_cannot: no_exchange,
     impossible_flags_are_einval,
     rename_of_what_was_never_looked_at_works,
 ];
@@ -393,6 +397,63 @@ fn noreplace_to_itself_is_eexist(fx: &Fixture) -> CaseResult {
     let fs = fx.root();
     fs.create("a", "a")?;
     check_errno!(fs.rename_with("a", "a", RenameFlags::NOREPLACE), EEXIST);
+    Ok(())
+}
+
+fn exchange_swaps_two_files(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.create("a", "from a")?;
+    fs.mkdir("d")?;
+    fs.create("d/b", "from b")?;
+    let open = fs.open("a", OpenFlags::RDONLY)?;
+    fs.rename_with("a", "d/b", RenameFlags::EXCHANGE)?;
+    check_eq!(fs.read("a")?, b"from b", "content of a");
+    check_eq!(fs.read("d/b")?, b"from a", "content of d/b");
+    check_eq!(fs.read_all(&open)?, b"from a", "content of the open file");
+    check_eq!(fx.served("a")?, b"from b", "content on the server");
+    Ok(())
+}
+
+fn exchange_swaps_a_file_and_a_directory(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.mkdir("p")?;
+    fs.create("p/f", "x")?;
+    fs.mkdir("d")?;
+    fs.create("d/inside", "y")?;
+    fs.rename_with("p/f", "d", RenameFlags::EXCHANGE)?;
+    check_eq!(
+        fs.read("p/f/inside")?,
+        b"y",
+        "the directory under the file's name"
+    );
+    check_eq!(fs.read("d")?, b"x", "the file under the directory's name");
+    let (found, host) = (fs.attr("p")?.nlink, fx.outside.stat(b"p")?.attr.nlink);
+    check_eq!(found, host, "links of the parent that gained a directory");
+    check_errno!(
+        fs.rename_with("p/f", "p/f/inside", RenameFlags::EXCHANGE),
+        EINVAL
+    );
+    check_errno!(
+        fs.rename_with("p/f/inside", "p/f", RenameFlags::EXCHANGE),
+        EINVAL
+    );
+    Ok(())
+}
+
+fn exchange_without_a_target_is_enoent(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.create("a", "x")?;
+    check_errno!(fs.rename_with("a", "b", RenameFlags::EXCHANGE), ENOENT);
+    check!(fs.exists("a")?, "the source is gone");
+    Ok(())
+}
+
+fn exchange_is_refused_where_the_server_cannot(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.create("a", "a")?;
+    fs.create("b", "b")?;
+    check_errno!(fs.rename_with("a", "b", RenameFlags::EXCHANGE), EINVAL);
+    check_eq!(fs.read("a")?, b"a", "content of a");
     Ok(())
 }
 

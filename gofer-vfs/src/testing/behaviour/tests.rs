@@ -92,9 +92,9 @@ fn run_all(mode: InteropMode, config: &MemConfig) {
     );
 }
 
-/// A server that can keep a rename from replacing.
-fn with_noreplace(mut config: MemConfig) -> MemConfig {
-    config.capabilities.rename_flags = RenameFlags::NOREPLACE;
+/// A server that knows the flags of rename.
+fn with_rename_flags(mut config: MemConfig) -> MemConfig {
+    config.capabilities.rename_flags = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE;
     config
 }
 
@@ -108,13 +108,13 @@ macro_rules! cells {
 }
 
 cells! {
-    exclusive_like_lisafs: Exclusive, with_noreplace(MemConfig::like_lisafs());
+    exclusive_like_lisafs: Exclusive, with_rename_flags(MemConfig::like_lisafs());
     exclusive_like_9p: Exclusive, MemConfig::like_9p();
     writethrough_like_lisafs: Writethrough, MemConfig::like_lisafs();
-    shared_like_lisafs: Shared, with_noreplace(MemConfig::like_lisafs());
+    shared_like_lisafs: Shared, with_rename_flags(MemConfig::like_lisafs());
     shared_like_9p: Shared, MemConfig::like_9p();
     shared_per_handle_like_lisafs: SharedPerHandle, MemConfig::like_lisafs();
-    shared_per_handle_like_9p: SharedPerHandle, with_noreplace(MemConfig::like_9p());
+    shared_per_handle_like_9p: SharedPerHandle, with_rename_flags(MemConfig::like_9p());
 }
 
 #[test]

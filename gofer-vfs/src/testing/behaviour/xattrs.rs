@@ -7,6 +7,7 @@ use crate::flags::{OpenFlags, XattrFlags};
 
 cases![
     xattr_values_are_kept_to_the_byte: xattrs,
+    xattr_values_may_be_empty: empty_xattrs,
     xattr_of_size_zero_asks_for_the_length: xattrs,
     xattr_buffer_that_is_too_small_is_erange: xattrs,
     missing_xattr_is_enodata: xattrs,
@@ -52,7 +53,7 @@ fn xattr_values_are_kept_to_the_byte(fx: &Fixture) -> CaseResult {
     fs.create("f", "")?;
     fs.mkdir("d")?;
     for path in ["f", "d"] {
-        for value in [&b"value"[..], b"", b"\0\xff\n", b"another"] {
+        for value in [&b"value"[..], b"\0\xff\n", b"another"] {
             put(&fs, path, NAME, value)?;
             check_eq!(get(&fs, path, NAME, ROOM)?, value, "value on {path}");
         }
@@ -63,6 +64,15 @@ fn xattr_values_are_kept_to_the_byte(fx: &Fixture) -> CaseResult {
         b"another",
         "value for another client"
     );
+    Ok(())
+}
+
+fn xattr_values_may_be_empty(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.create("f", "")?;
+    put(&fs, "f", NAME, b"")?;
+    check_eq!(get(&fs, "f", NAME, ROOM)?, b"", "value");
+    check_eq!(list(&fs, "f")?, [NAME], "names");
     Ok(())
 }
 
