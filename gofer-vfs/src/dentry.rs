@@ -67,7 +67,7 @@ pub(crate) struct Directory {
 /// What is known of the names in a directory.
 #[derive(Default)]
 pub(crate) struct Children {
-    present: HashMap<Box<[u8]>, Arc<Dentry>>,
+    present: HashMap<Box<[u8]>, Arc<Dentry>, lru::DefaultHasher>,
     /// Names known to be absent, oldest out first.
     absent: Option<LruCache<Box<[u8]>, ()>>,
 }
@@ -87,6 +87,13 @@ impl Dentry {
 
     fn is_dead(&self) -> bool {
         self.state.load(Ordering::SeqCst) != LIVE
+    }
+
+    /// Its name is gone, in the way of `state`. The lock of its parent's children is held, if it
+    /// is in there.
+    fn die(&self, state: u8) {
+        self.state.store(state, Ordering::SeqCst);
+        self.inode.unbind(self.id);
     }
 
     /// Destroys the dentry if it is unused; true if it did. The caller then drops what it left:
@@ -142,7 +149,11 @@ impl Dentry {
         } else {
             Promptness::Batched
         };
-        self.remote.release(when);
+        // Somebody may be using it in place of another name that is gone: then it is released
+        // when they drop it.
+        if Arc::strong_count(&self.remote) == 1 {
+            self.remote.release(when);
+        }
         let parent = self.ancestry.lock().parent.take();
         parent.filter(|parent| parent.unref())
     }
@@ -330,10 +341,10 @@ impl Node {
         &self.0.inode.sb
     }
 
-    /// What to reach the file by. A removed name may be useless to the server: then by another
-    /// name of the file, if it is known.
+    /// What to reach the file by. A name that is gone may be useless to the server: then by
+    /// another name of the file, if one is known.
     pub(crate) fn remote(&self) -> Arc<dyn RemoteFile> {
-        if self.is_deleted()
+        if self.0.is_dead()
             && let Some(other) = self.0.inode.live_remote()
         {
             return other;
@@ -408,7 +419,7 @@ impl Node {
         }
         let old = there.map(Node::of_child);
         if let Some(old) = &old {
-            old.0.state.store(INVALID, Ordering::SeqCst);
+            old.0.die(INVALID);
         }
         let replaced = children.present.insert(name.into(), child.0.clone());
         children.no_longer_absent(sb, name);
@@ -421,7 +432,7 @@ impl Node {
 
     /// Gives up a new dentry that was not put into its parent's map, and what was built below.
     pub(crate) fn discard(self) {
-        self.0.state.store(INVALID, Ordering::SeqCst);
+        self.0.die(INVALID);
         self.invalidate_below();
     }
 
@@ -431,13 +442,9 @@ impl Node {
             return false;
         };
         let mut children = directory.children.lock();
-        let there = children
-            .present
-            .get(name)
-            .is_some_and(|dentry| Arc::ptr_eq(dentry, &child.0));
+        let there = children.holds(name, child);
         if there || deleted {
-            let state = if deleted { DELETED } else { INVALID };
-            child.0.state.store(state, Ordering::SeqCst);
+            child.0.die(if deleted { DELETED } else { INVALID });
         }
         let removed = if there {
             children.present.remove(name)
@@ -503,10 +510,14 @@ impl Node {
     }
 
     /// Moves this dentry from (`from`, `old`) to (`to`, `new`), where nothing may be. All locks
-    /// of a rename are held, so nobody else changes either name.
+    /// of a rename are held, so nobody else gives either name to a file. But a check may have
+    /// found, at the same time, that the name is gone, and cut the dentry off: then it stays so.
     pub(crate) fn rename(&self, (from, old): (&Node, &[u8]), (to, new): (&Node, &[u8])) {
         let parent = (!from.same(to)).then(|| to.counted());
         let former = with_children(from, to, |mut source, target| {
+            if !source.holds(old, self) {
+                return parent;
+            }
             source.present.remove(old);
             let target = target.unwrap_or(&mut source);
             target.no_longer_absent(self.sb(), new);
@@ -517,8 +528,8 @@ impl Node {
         settle_former(former);
     }
 
-    /// Swaps this dentry at (`from`, `old`) with `other` at (`to`, `new`). All locks of a rename
-    /// are held.
+    /// Swaps this dentry at (`from`, `old`) with `other` at (`to`, `new`). As for
+    /// [`Node::rename`], one that was cut off meanwhile stays so.
     pub(crate) fn exchange(
         &self,
         (from, old): (&Node, &[u8]),
@@ -528,14 +539,26 @@ impl Node {
         let moves = !from.same(to);
         let parent = moves.then(|| to.counted());
         let other_parent = moves.then(|| from.counted());
-        let former = with_children(from, to, |mut source, target| {
-            source.present.insert(old.into(), other.0.clone());
-            let target = target.unwrap_or(&mut source);
-            target.present.insert(new.into(), self.0.clone());
-            (
-                self.set_ancestry(parent, new),
-                other.set_ancestry(other_parent, old),
-            )
+        let former = with_children(from, to, |source, mut target| {
+            let at_new = target.as_deref().unwrap_or(&*source);
+            let (ours, theirs) = (source.holds(old, self), at_new.holds(new, other));
+            source.present.remove(old);
+            target
+                .as_deref_mut()
+                .unwrap_or(&mut *source)
+                .present
+                .remove(new);
+            let mut former = (parent, other_parent);
+            if theirs {
+                source.present.insert(old.into(), other.0.clone());
+                former.1 = other.set_ancestry(former.1, old);
+            }
+            if ours {
+                let target = target.unwrap_or(source);
+                target.present.insert(new.into(), self.0.clone());
+                former.0 = self.set_ancestry(former.0, new);
+            }
+            former
         });
         settle_former(former.0);
         settle_former(former.1);
@@ -566,10 +589,11 @@ impl Node {
             };
             let mut children = directory.children.lock();
             let cut = std::mem::take(&mut children.present);
-            for dentry in cut.values() {
-                dentry.state.store(INVALID, Ordering::SeqCst);
-            }
+            // Referenced first: a dead dentry without references may be destroyed at any time.
             let found: Vec<Node> = cut.values().map(Node::of_child).collect();
+            for node in &found {
+                node.0.die(INVALID);
+            }
             drop(children);
             all.extend(found);
         }
@@ -633,6 +657,12 @@ fn settle_former(former: Option<Arc<Dentry>>) {
 }
 
 impl Children {
+    /// Whether `name` is that of `node`.
+    fn holds(&self, name: &[u8], node: &Node) -> bool {
+        let there = self.present.get(name);
+        there.is_some_and(|dentry| Arc::ptr_eq(dentry, &node.0))
+    }
+
     fn no_longer_absent(&mut self, sb: &Superblock, name: &[u8]) {
         if let Some(absent) = &mut self.absent
             && absent.pop(name).is_some()

@@ -146,7 +146,7 @@ impl Filesystem {
     pub(crate) fn walk_to_end(&self, cx: &Context<'_>, at: At<'_>, follow: Follow) -> Res<Node> {
         let mut walk = Walk::new(cx, at, &self.0.root, Form::Full(follow))?;
         walk.reach_end()?;
-        Ok(walk.dir)
+        Ok(walk.into_end())
     }
 
     /// The place a path leads to.

@@ -45,7 +45,7 @@ pub(crate) struct Inode {
 
 /// What an inode is reached through.
 struct Remotes {
-    /// One remote file per live name, with the id of the dentry.
+    /// One remote file per name that is still there, with the id of the dentry.
     names: Vec<(u64, Arc<dyn RemoteFile>)>,
     /// The target of a symbolic link, once it was read.
     link_target: Option<Arc<[u8]>>,
@@ -149,7 +149,8 @@ impl Inode {
         self.remotes.lock().names.push((dentry, file));
     }
 
-    /// Takes the remote file of a name that is gone.
+    /// Takes out the remote file of a name that is gone. Its dentry still has it, so nothing is
+    /// released here.
     pub(crate) fn unbind(&self, dentry: u64) {
         let mut remotes = self.remotes.lock();
         let at = remotes.names.iter().position(|(id, _)| *id == dentry);
@@ -158,7 +159,7 @@ impl Inode {
         drop(gone);
     }
 
-    /// The remote file of a live name, if there is one.
+    /// The remote file of a name that is still there, if there is one.
     pub(crate) fn live_remote(&self) -> Option<Arc<dyn RemoteFile>> {
         let remotes = self.remotes.lock();
         remotes.names.first().map(|(_, file)| file.clone())

@@ -224,7 +224,17 @@ impl Metadata {
         }
     }
 
-    /// The last name is gone, whatever the server counts.
+    /// A name is gone; `last`: the last one that is known here, which is all there is to go by
+    /// where links are not counted.
+    pub(crate) fn lose_link(&mut self, last: bool) {
+        if self.nlink_known {
+            self.attr.nlink = self.attr.nlink.saturating_sub(1);
+        } else if last {
+            self.attr.nlink = 0;
+        }
+    }
+
+    /// No name is left: a directory was removed.
     pub(crate) fn no_links(&mut self) {
         self.attr.nlink = 0;
     }
@@ -327,8 +337,13 @@ mod tests {
         let mut counted = Metadata::new(regular(), AttrMask::BASIC);
         counted.add_links(2);
         assert_eq!(counted.attr().nlink, 2);
-        let mut unknown = Metadata::new(regular(), AttrMask::TYPE);
+        let mut uncounted = regular();
+        uncounted.nlink = 1;
+        let mut unknown = Metadata::new(uncounted, AttrMask::TYPE);
         unknown.add_links(2);
+        unknown.lose_link(false);
+        assert_eq!(unknown.attr().nlink, 1);
+        unknown.lose_link(true);
         assert_eq!(unknown.attr().nlink, 0);
     }
 }

@@ -12,6 +12,7 @@ use crate::name::{Name, PATH_MAX};
 use crate::permissions::{AccessMask, check_access};
 use crate::remote::FileKey;
 use crate::revalidate::{Known, revalidate};
+use crate::stats::Counters;
 use crate::superblock::{Res, Superblock};
 
 /// Symbolic links followed in one path, as in Linux.
@@ -141,7 +142,7 @@ impl Last<'_> {
 pub(crate) struct Walk<'p> {
     cx: &'p Context<'p>,
     sb: &'p Arc<Superblock>,
-    root: Node,
+    root: &'p Node,
     /// Where the walk is.
     pub(crate) dir: Node,
     text: Text<'p>,
@@ -152,7 +153,22 @@ pub(crate) struct Walk<'p> {
     /// The attributes of `dir` are as fresh as the mode asks for.
     current: bool,
     round_trips: u64,
+    tally: Tally<'p>,
     trace: Option<Vec<WalkStep>>,
+}
+
+/// What a walk adds to the counters, all at once at its end: they are shared by all threads.
+struct Tally<'p> {
+    counters: &'p Counters,
+    lookups: u64,
+    hits: u64,
+}
+
+impl Drop for Tally<'_> {
+    fn drop(&mut self) {
+        self.counters.lookups.add(self.lookups);
+        self.counters.cache_hits.add(self.hits);
+    }
 }
 
 impl<'p> Walk<'p> {
@@ -179,7 +195,7 @@ impl<'p> Walk<'p> {
         Ok(Walk {
             cx,
             sb,
-            root: root.clone(),
+            root,
             dir: if absolute { root } else { at.dir }.clone(),
             text: Text::Given(at.path),
             at: 0,
@@ -188,6 +204,11 @@ impl<'p> Walk<'p> {
             ahead: Ahead::default(),
             current: sb.mode.may_cache_metadata(),
             round_trips: 0,
+            tally: Tally {
+                counters: &sb.counters,
+                lookups: 0,
+                hits: 0,
+            },
             trace: None,
         })
     }
@@ -218,6 +239,10 @@ impl<'p> Walk<'p> {
         Ok(())
     }
 
+    pub(crate) fn into_end(self) -> Node {
+        self.dir
+    }
+
     /// Walks to the parent of the last component and checks that it can be searched.
     pub(crate) fn reach_parent(&mut self) -> Res<Last<'p>> {
         self.advance()?;
@@ -238,7 +263,7 @@ impl<'p> Walk<'p> {
     pub(crate) fn known(&mut self, last: &Last<'_>) -> Res<Child> {
         let name = last.name();
         self.sb.check_name(name)?;
-        self.sb.counters.lookups.one();
+        self.tally.lookups += 1;
         if self.must_check() {
             self.check_ahead()?;
         }
@@ -247,7 +272,7 @@ impl<'p> Walk<'p> {
             return Ok(Child::Absent);
         }
         match child {
-            Child::Present(_) => self.sb.counters.cache_hits.one(),
+            Child::Present(_) => self.tally.hits += 1,
             Child::Absent => self.sb.counters.negative_hits.one(),
             Child::Unknown => {}
         }
@@ -317,7 +342,7 @@ impl<'p> Walk<'p> {
             _ => {}
         }
         self.sb.check_name(name)?;
-        self.sb.counters.lookups.one();
+        self.tally.lookups += 1;
         let before = self.round_trips;
         if self.must_check() {
             self.at = begin;
@@ -325,7 +350,7 @@ impl<'p> Walk<'p> {
         }
         match self.dir.child(name) {
             Child::Present(node) => {
-                self.sb.counters.cache_hits.one();
+                self.tally.hits += 1;
                 let source = self.ahead.source.filter(|_| self.ahead.count > 0);
                 self.ahead.count = self.ahead.count.saturating_sub(1);
                 self.current = true;
@@ -365,7 +390,7 @@ impl<'p> Walk<'p> {
     fn up(&mut self) -> Node {
         self.ahead = Ahead::default();
         self.current = self.sb.mode.may_cache_metadata();
-        let up = if self.dir.same(&self.root) {
+        let up = if self.dir.same(self.root) {
             self.dir.clone()
         } else {
             self.dir.parent().unwrap_or_else(|| self.dir.clone())

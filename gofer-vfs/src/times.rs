@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::attr::{SetAttr, SetTime};
+use crate::attr::{SetAttr, SetTime, Timestamp};
 use crate::dentry::Node;
 use crate::locks::assert_may_call;
 use crate::remote::Call;
@@ -39,7 +39,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// By inode number and identity: two names of one file wait once.
+    /// By the address of the inode, which does not go while it is here: two names of one file
+    /// wait once.
     waiting: HashMap<usize, Node>,
     running: bool,
     closed: bool,
@@ -58,7 +59,7 @@ impl Times {
 
     /// Has the modification time of `node` sent, if the server does not know it.
     pub(crate) fn send_later(&self, node: &Node) {
-        if node.inode().meta.lock().unsent_mtime().is_none() || node.is_deleted() {
+        if unsent(node).is_none() {
             return;
         }
         let key = Arc::as_ptr(node.inode()) as usize;
@@ -77,6 +78,16 @@ impl Times {
         if first {
             self.shared.wake.notify_one();
         }
+    }
+
+    /// The last name of the file was removed: its time is of no interest any more, and it must
+    /// not be kept from being closed.
+    pub(crate) fn forget(&self, node: &Node) {
+        let key = Arc::as_ptr(node.inode()) as usize;
+        let mut state = self.shared.state.lock();
+        let forgotten = state.waiting.remove(&key);
+        drop(state);
+        drop(forgotten);
     }
 
     /// Sends what waits, now. With `forever`, nothing waits from now on.
@@ -134,17 +145,20 @@ fn run(shared: &Shared, sb: &Weak<Superblock>) {
     state.running = false;
 }
 
+/// The time to send, if the server does not know it and the file still has a name.
+fn unsent(node: &Node) -> Option<Timestamp> {
+    let meta = node.inode().meta.lock();
+    meta.unsent_mtime().filter(|_| meta.attr().nlink > 0)
+}
+
 /// Sends the modification time of one file. A failure is not the user's: the server keeps its
 /// own time, and shows it once the file was evicted.
 fn send(node: &Node) {
     assert_may_call();
     let inode = node.inode();
-    let Some(mtime) = inode.meta.lock().unsent_mtime() else {
+    let Some(mtime) = unsent(node) else {
         return;
     };
-    if node.is_deleted() {
-        return;
-    }
     let set = SetAttr {
         mtime: Some(SetTime::At(mtime)),
         ..SetAttr::default()

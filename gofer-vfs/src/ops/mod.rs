@@ -18,8 +18,6 @@ pub(crate) use setattr::change_attributes;
 pub(crate) use stat::fresh_stat;
 pub(crate) use xattr::{get, list, remove, set};
 
-use std::sync::Arc;
-
 use crate::context::Context;
 use crate::dentry::Node;
 use crate::inode::Inode;
@@ -67,18 +65,26 @@ impl Superblock {
     }
 }
 
-/// A name of `inode` is gone.
-fn lost_name(inode: &Arc<Inode>) {
-    let Some(now) = inode.sb.stamp() else {
-        inode.change(|_| ());
-        return;
-    };
-    inode.change(|meta| {
+/// The name of `child` was removed on the server and detached here.
+fn lost_name(child: &Node) {
+    let inode = child.inode();
+    let sb = child.sb();
+    let now = sb.stamp();
+    let last = inode.live_remote().is_none();
+    let left = inode.change(|meta| {
+        let Some(now) = now else {
+            // The server tells those who ask through an open description.
+            return u64::from(!last);
+        };
         if inode.is_dir() {
             meta.no_links();
         } else {
-            meta.add_links(-1);
+            meta.lose_link(last);
         }
         meta.touch_ctime(now);
+        meta.attr().nlink
     });
+    if left == 0 {
+        sb.times.forget(child);
+    }
 }

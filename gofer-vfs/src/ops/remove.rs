@@ -120,7 +120,7 @@ fn remove_from(
             match child {
                 Some(child) => {
                     dir.detach(name.as_bytes(), child, true);
-                    lost_name(child.inode());
+                    lost_name(child);
                 }
                 None if what == What::File => sb.unknown_name_went(),
                 None => {}

@@ -284,7 +284,7 @@ impl Job<'_> {
             _ => {
                 if let Some(target) = target {
                     to.detach(new.as_bytes(), target, true);
-                    lost_name(target.inode());
+                    lost_name(target);
                     target.invalidate_below();
                 }
                 source.rename((from, old.as_bytes()), (to, new.as_bytes()));

@@ -3,6 +3,10 @@
 
 mod budget;
 mod cache;
+mod faults;
+mod order;
+mod races;
+mod shared;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,0 +1,453 @@
+//! Which error wins when two conditions fail at once: the one Linux gives. Each row makes two
+//! conditions of semantics 7, 8, 9 or 10 true, and names the winner.
+
+use super::*;
+use crate::attr::FileType;
+use crate::{Device, SetTime};
+
+/// A tree with everything the rows need, seen by a user who owns `mine` and nothing else.
+fn rig(mode: InteropMode, readonly: bool) -> Rig {
+    let mut setup = Setup::new(mode).user(1000);
+    if readonly {
+        setup = setup.readonly();
+    }
+    let rig = setup.mount();
+    let outside = &rig.outside;
+    for dir in [
+        "mine",
+        "mine/d",
+        "mine/full",
+        "theirs",
+        "theirs/d",
+        "sticky",
+        "closed",
+    ] {
+        outside.mkdir(dir.as_bytes()).unwrap();
+    }
+    for file in [
+        "mine/f",
+        "mine/g",
+        "mine/full/x",
+        "theirs/f",
+        "theirs/d/x",
+        "sticky/f",
+        "closed/f",
+    ] {
+        outside.write(file.as_bytes(), b"x").unwrap();
+    }
+    outside.symlink(b"f", b"mine/l").unwrap();
+    for path in [
+        "mine",
+        "mine/d",
+        "mine/full",
+        "mine/f",
+        "mine/g",
+        "mine/full/x",
+    ] {
+        outside.chown(path.as_bytes(), 1000, 1000).unwrap();
+    }
+    outside.chmod(b"sticky", 0o1777).unwrap();
+    outside.chmod(b"closed", 0o600).unwrap();
+    rig
+}
+
+#[track_caller]
+fn check(readonly: bool, what: &str, run: impl Fn(&Rig) -> Result<()>, winner: Errno) {
+    for mode in InteropMode::ALL {
+        // Once cold, and once with every name in the cache.
+        for warm in [false, true] {
+            let rig = rig(mode, readonly);
+            if warm {
+                for name in ["mine/f", "mine/g", "mine/d", "mine/full/x", "mine/l"] {
+                    rig.lstat(name).unwrap();
+                }
+                for name in [
+                    "theirs/f",
+                    "theirs/d/x",
+                    "sticky/f",
+                    "mine/new",
+                    "theirs/new",
+                ] {
+                    rig.lstat(name).ok();
+                }
+            }
+            assert_eq!(errno(run(&rig)), winner, "{what} ({mode}, warm: {warm})");
+        }
+    }
+}
+
+#[test]
+fn making_names() {
+    use Errno as E;
+    let mkdir = |path: &'static str| move |rig: &Rig| rig.mkdir(path);
+    let symlink = |path: &'static str| move |rig: &Rig| rig.symlink("x", path);
+    let long: &'static str = Box::leak(format!("theirs/{}", "n".repeat(256)).into_boxed_str());
+    let rows: [(bool, &str, &dyn Fn(&Rig) -> Result<()>, Errno); 15] = [
+        (
+            true,
+            "no search, read-only",
+            &mkdir("closed/new"),
+            E::EACCES,
+        ),
+        (false, "no search, exists", &mkdir("closed/f"), E::EACCES),
+        (true, "dots, read-only", &mkdir("mine/."), E::EEXIST),
+        (false, "dots, no write", &mkdir("theirs/.."), E::EEXIST),
+        (true, "root, read-only", &mkdir("/"), E::EEXIST),
+        (true, "exists, read-only", &mkdir("mine/f"), E::EEXIST),
+        (false, "exists, no write", &mkdir("theirs/f"), E::EEXIST),
+        (true, "read-only, no write", &mkdir("theirs/new"), E::EROFS),
+        (false, "too long, no write", &mkdir(long), E::ENAMETOOLONG),
+        (false, "slash, no write", &symlink("theirs/new/"), E::ENOENT),
+        (true, "slash, read-only", &symlink("mine/new/"), E::ENOENT),
+        (true, "slash, exists", &symlink("mine/d/"), E::EEXIST),
+        (
+            false,
+            "missing parent, dots",
+            &mkdir("missing/."),
+            E::ENOENT,
+        ),
+        (
+            false,
+            "file as parent, exists",
+            &mkdir("mine/f/x"),
+            E::ENOTDIR,
+        ),
+        (true, "empty path", &mkdir(""), E::ENOENT),
+    ];
+    for (readonly, what, run, winner) in rows {
+        check(readonly, what, run, winner);
+    }
+}
+
+#[test]
+fn making_devices_and_links() {
+    use Errno as E;
+    let device = |path: &'static str| {
+        move |rig: &Rig| {
+            let none = Device::default();
+            rig.fs
+                .mknod(&rig.cx(), rig.at(path), FileType::CharDevice, 0o600, none)
+        }
+    };
+    check(
+        true,
+        "read-only, no privilege",
+        device("mine/new"),
+        E::EROFS,
+    );
+    check(false, "exists, no privilege", device("mine/f"), E::EEXIST);
+    check(
+        false,
+        "no write, no privilege",
+        device("theirs/new"),
+        E::EACCES,
+    );
+    check(false, "no privilege", device("mine/new"), E::EPERM);
+    let link = |old: &'static str, new: &'static str| move |rig: &Rig| rig.link(old, new);
+    check(
+        false,
+        "no source, target exists",
+        link("mine/x", "mine/f"),
+        E::ENOENT,
+    );
+    check(
+        false,
+        "target exists, foreign",
+        link("theirs/f", "mine/f"),
+        E::EEXIST,
+    );
+    check(
+        false,
+        "target exists, directory",
+        link("mine/d", "mine/f"),
+        E::EEXIST,
+    );
+    check(
+        true,
+        "read-only, foreign",
+        link("theirs/f", "mine/new"),
+        E::EROFS,
+    );
+    check(
+        false,
+        "foreign, no write",
+        link("theirs/f", "theirs/new"),
+        E::EPERM,
+    );
+    check(
+        false,
+        "no write, directory",
+        link("mine/d", "theirs/new"),
+        E::EACCES,
+    );
+    check(false, "directory", link("mine/d", "mine/new"), E::EPERM);
+    check(
+        true,
+        "slash, read-only",
+        link("mine/f", "mine/new/"),
+        E::ENOENT,
+    );
+}
+
+#[test]
+fn removing_names() {
+    use Errno as E;
+    let unlink = |path: &'static str| move |rig: &Rig| rig.unlink(path);
+    let rmdir = |path: &'static str| move |rig: &Rig| rig.rmdir(path);
+    check(true, "no search, read-only", unlink("closed/f"), E::EACCES);
+    check(true, "dots, read-only", unlink("mine/."), E::EISDIR);
+    check(true, "root, read-only", unlink("/"), E::EISDIR);
+    check(true, "root, read-only", rmdir("/"), E::EBUSY);
+    check(true, "dot, read-only", rmdir("mine/d/."), E::EINVAL);
+    check(true, "dot dot, read-only", rmdir("mine/d/.."), E::ENOTEMPTY);
+    check(true, "read-only, missing", unlink("mine/new"), E::EROFS);
+    check(true, "read-only, no write", unlink("theirs/f"), E::EROFS);
+    check(false, "missing, no write", unlink("theirs/new"), E::ENOENT);
+    check(false, "missing, slash", unlink("mine/new/"), E::ENOENT);
+    check(false, "slash, no write", unlink("theirs/f/"), E::ENOTDIR);
+    check(false, "slash, directory", unlink("theirs/d/"), E::EISDIR);
+    check(false, "no write, directory", unlink("theirs/d"), E::EACCES);
+    check(
+        false,
+        "no write, not a directory",
+        rmdir("theirs/f"),
+        E::EACCES,
+    );
+    check(false, "no write, not empty", rmdir("theirs/d"), E::EACCES);
+    check(
+        false,
+        "sticky, not a directory",
+        rmdir("sticky/f"),
+        E::EPERM,
+    );
+    check(false, "sticky, missing", unlink("sticky/new"), E::ENOENT);
+    check(false, "sticky", unlink("sticky/f"), E::EPERM);
+    check(
+        false,
+        "not a directory, slash",
+        rmdir("mine/f/"),
+        E::ENOTDIR,
+    );
+    check(false, "not empty", rmdir("mine/full"), E::ENOTEMPTY);
+}
+
+#[test]
+fn renaming() {
+    use Errno as E;
+    let mv = |old: &'static str, new: &'static str| move |rig: &Rig| rig.rename(old, new);
+    let keep = |old: &'static str, new: &'static str| {
+        move |rig: &Rig| rig.rename_with(old, new, RenameFlags::NOREPLACE)
+    };
+    check(true, "dots, read-only", mv("mine/.", "mine/new"), E::EBUSY);
+    check(
+        true,
+        "target dots, read-only",
+        mv("mine/f", "mine/.."),
+        E::EBUSY,
+    );
+    check(
+        true,
+        "read-only, missing",
+        mv("mine/x", "mine/new"),
+        E::EROFS,
+    );
+    check(
+        false,
+        "missing, no write",
+        mv("theirs/x", "theirs/new"),
+        E::ENOENT,
+    );
+    check(
+        false,
+        "missing, slash",
+        mv("mine/x/", "mine/new"),
+        E::ENOENT,
+    );
+    check(
+        false,
+        "slash, no write",
+        mv("theirs/f", "theirs/new/"),
+        E::ENOTDIR,
+    );
+    check(
+        false,
+        "own subtree, no write",
+        mv("theirs", "theirs/d/new"),
+        E::EINVAL,
+    );
+    check(
+        false,
+        "ancestor, no write",
+        mv("theirs/d/x", "theirs"),
+        E::ENOTEMPTY,
+    );
+    check(
+        false,
+        "no write here, sticky there",
+        mv("theirs/f", "sticky/f"),
+        E::EACCES,
+    );
+    check(
+        false,
+        "sticky, no write there",
+        mv("sticky/f", "theirs/new"),
+        E::EPERM,
+    );
+    check(
+        false,
+        "no write there, wrong type",
+        mv("mine/d", "theirs/f"),
+        E::EACCES,
+    );
+    check(
+        false,
+        "sticky target, wrong type",
+        mv("mine/d", "sticky/f"),
+        E::EPERM,
+    );
+    check(
+        false,
+        "directory over file",
+        mv("mine/d", "mine/f"),
+        E::ENOTDIR,
+    );
+    check(
+        false,
+        "file over directory, full",
+        mv("mine/f", "mine/full"),
+        E::EISDIR,
+    );
+    check(false, "not empty", mv("mine/d", "mine/full"), E::ENOTEMPTY);
+    for mode in EW {
+        let rig = rig(mode, false);
+        assert_eq!(errno(keep("mine/f", "mine/d")(&rig)), E::EEXIST);
+        assert_eq!(errno(keep("theirs/f", "mine/f")(&rig)), E::EEXIST);
+        assert_eq!(errno(keep("mine/f", "mine/f/.")(&rig)), E::ENOTDIR);
+        keep("mine/f", "mine/free")(&rig).unwrap();
+    }
+    for mode in S {
+        // This server cannot do it, and in a shared tree nobody else can.
+        let rig = rig(mode, false);
+        assert_eq!(errno(keep("mine/f", "mine/free")(&rig)), E::EINVAL);
+    }
+    // The same name is nothing to do, whoever asks.
+    let rig = rig(InteropMode::Exclusive, false);
+    rig.rename("theirs/f", "theirs/f").unwrap();
+}
+
+#[test]
+fn opening() {
+    use Errno as E;
+    let open =
+        |path: &'static str, flags: OpenFlags| move |rig: &Rig| rig.open(path, flags).map(drop);
+    let (creat, excl) = (OpenFlags::CREAT, OpenFlags::CREAT | OpenFlags::EXCL);
+    let (write, trunc) = (OpenFlags::WRONLY, OpenFlags::TRUNC);
+    check(true, "exists, read-only", open("mine/f", excl), E::EEXIST);
+    check(false, "exists, no write", open("theirs/f", excl), E::EEXIST);
+    check(false, "exists, a link", open("mine/l", excl), E::EEXIST);
+    check(
+        true,
+        "read-only, no write",
+        open("theirs/new", creat),
+        E::EROFS,
+    );
+    check(false, "no write", open("theirs/new", creat), E::EACCES);
+    check(false, "slash, exists", open("mine/f/", creat), E::EISDIR);
+    check(false, "slash, missing", open("mine/new/", creat), E::EISDIR);
+    check(false, "directory, create", open("mine/d", creat), E::EISDIR);
+    check(
+        false,
+        "directory, no write",
+        open("theirs/d", write),
+        E::EISDIR,
+    );
+    check(
+        false,
+        "directory, truncate",
+        open("theirs/d", trunc),
+        E::EISDIR,
+    );
+    check(
+        true,
+        "read-only, no write",
+        open("theirs/f", write),
+        E::EROFS,
+    );
+    check(
+        true,
+        "read-only truncation",
+        open("mine/f", trunc),
+        E::EROFS,
+    );
+    check(
+        false,
+        "truncation, no write",
+        open("theirs/f", trunc),
+        E::EACCES,
+    );
+    let nofollow = OpenFlags::NOFOLLOW;
+    check(
+        false,
+        "link, no following",
+        open("mine/l", nofollow),
+        E::ELOOP,
+    );
+    let directory = OpenFlags::DIRECTORY;
+    check(
+        false,
+        "link, directory",
+        open("mine/l", nofollow | directory),
+        E::ENOTDIR,
+    );
+    check(
+        false,
+        "file, directory, no write",
+        open("theirs/f", directory | write),
+        E::ENOTDIR,
+    );
+    check(
+        false,
+        "foreign, no atime",
+        open("theirs/f", OpenFlags::NOATIME),
+        E::EPERM,
+    );
+    let path = OpenFlags::PATH | directory;
+    check(false, "path of a file", open("mine/f", path), E::ENOTDIR);
+}
+
+#[test]
+fn changing_attributes() {
+    use Errno as E;
+    let set = |path: &'static str, set: SetAttr| move |rig: &Rig| rig.set_attr(path, set);
+    let size = SetAttr {
+        size: Some(0),
+        ..SetAttr::default()
+    };
+    let mode = SetAttr {
+        mode: Some(0o600),
+        ..SetAttr::default()
+    };
+    let now = SetAttr {
+        mtime: Some(SetTime::Now),
+        atime: Some(SetTime::Now),
+        ..SetAttr::default()
+    };
+    check(true, "directory, read-only", set("mine/d", size), E::EISDIR);
+    check(
+        false,
+        "directory, no write",
+        set("theirs/d", size),
+        E::EISDIR,
+    );
+    check(true, "read-only, no write", set("theirs/f", size), E::EROFS);
+    check(false, "no write", set("theirs/f", size), E::EACCES);
+    check(true, "read-only, foreign", set("theirs/f", mode), E::EROFS);
+    check(false, "foreign", set("theirs/f", mode), E::EPERM);
+    check(true, "read-only, foreign", set("theirs/f", now), E::EROFS);
+    check(
+        false,
+        "foreign, current times",
+        set("theirs/f", now),
+        E::EACCES,
+    );
+}

@@ -1,0 +1,230 @@
+//! Threads against each other, and what has to be true of the tree afterwards.
+
+use super::*;
+use crate::dentry::Node;
+use std::collections::HashMap;
+use std::sync::Barrier;
+
+/// What must hold of the cached tree when no operation runs and nobody holds a node
+/// (semantics 26, item 84).
+fn check_tree(rig: &Rig) {
+    let root = rig.fs.root_ref();
+    let mut seen: HashMap<u64, Node> = HashMap::new();
+    let mut queue = vec![root.clone()];
+    while let Some(node) = queue.pop() {
+        for child in node.children() {
+            let parent = child.parent().expect("a child has a parent");
+            assert!(parent.same(&node), "a child lies where its parent says");
+            queue.push(child);
+        }
+        let twice = seen.insert(node.id(), node);
+        assert!(twice.is_none(), "a dentry is reachable in one way only");
+    }
+    for node in seen.values() {
+        // Its children, the one we hold, and for the root the filesystem's.
+        let holders = if node.same(root) { 2 } else { 1 };
+        let children = node.children();
+        assert_eq!(
+            node.refs(),
+            children.len() as i64 + holders,
+            "references of {:?}",
+            String::from_utf8_lossy(&node.path())
+        );
+    }
+    let stats = rig.fs.stats();
+    assert_eq!(stats.live_dentries, seen.len() as u64, "no dentry leaked");
+    assert_eq!(rig.remote.live_files(), seen.len() as u64);
+    drop(seen);
+    let unused = root.sb().cache.all();
+    for dentry in &unused {
+        assert!(dentry.is_unused(), "what waits for eviction is unused");
+    }
+    assert_eq!(rig.remote.misuses(), 0);
+}
+
+/// The client sees what is there, and nothing else.
+fn check_truth(rig: &Rig, names: &[&str]) {
+    for name in names {
+        let there = rig.outside.stat(name.as_bytes()).ok();
+        let seen = rig.lstat(name).ok();
+        assert_eq!(
+            seen.map(|seen| (seen.ino, seen.attr.nlink)),
+            there.map(|there| (there.ino, there.attr.nlink)),
+            "{name}"
+        );
+    }
+}
+
+/// A few steps of a pseudo-random sequence: what varies between threads and rounds.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = crate::inode::mix([self.0, 1]);
+        (self.0 % sides as u64) as usize
+    }
+}
+
+const NAMES: [&str; 10] = [
+    "a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "e", "e/a", "e/b",
+];
+
+/// One operation on names; its outcome depends on the others.
+fn disturb(rig: &Rig, dice: &mut Dice) {
+    let one = NAMES[dice.roll(NAMES.len())];
+    let two = NAMES[dice.roll(NAMES.len())];
+    match dice.roll(9) {
+        0 | 1 => drop(rig.lstat(one)),
+        2 => drop(rig.create(one)),
+        3 => drop(rig.mkdir(one)),
+        4 => drop(rig.unlink(one)),
+        5 => drop(rig.rmdir(one)),
+        6 => drop(rig.link(one, two)),
+        7 => drop(rig.rename_with(one, two, RenameFlags::NOREPLACE)),
+        _ => drop(rig.rename(one, two)),
+    }
+}
+
+fn storm(setup: Setup) {
+    const THREADS: usize = 4;
+    const STEPS: usize = 300;
+    let rig = setup.mount();
+    for round in 0..4 {
+        let start = Barrier::new(THREADS);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (rig, start) = (&rig, &start);
+                scope.spawn(move || {
+                    let mut dice = Dice((round * THREADS + thread) as u64 + 1);
+                    start.wait();
+                    for _ in 0..STEPS {
+                        disturb(rig, &mut dice);
+                    }
+                });
+            }
+        });
+        check_tree(&rig);
+        check_truth(&rig, &NAMES);
+        check_tree(&rig);
+    }
+    rig.fs.drop_caches();
+    assert_eq!(rig.fs.stats().live_dentries, 1);
+    assert_eq!(rig.remote.live_files(), 1);
+    assert_eq!(rig.remote.live_handles(), 0);
+}
+
+#[test]
+fn the_tree_survives_a_storm_of_changes() {
+    for mode in InteropMode::ALL {
+        storm(Setup::new(mode));
+        storm(Setup::new(mode).like_9p());
+    }
+}
+
+#[test]
+fn the_tree_survives_a_storm_with_hardly_any_cache() {
+    for limit in [0, 1, 2] {
+        storm(Setup::new(InteropMode::Exclusive).limit(limit));
+        storm(Setup::new(InteropMode::Shared).limit(limit));
+    }
+}
+
+#[test]
+fn cached_names_are_found_while_another_lookup_waits_for_the_server() {
+    let rig = Arc::new(Rig::new(InteropMode::Exclusive));
+    rig.outside.write(b"cached", b"x").unwrap();
+    rig.stat("cached").unwrap();
+    let other = rig.clone();
+    // Inside the slow lookup, another thread stats what is cached. It would hang here if that
+    // needed a lock that is held over the call.
+    rig.remote.before(Op::Walk, move || {
+        std::thread::spawn(move || other.stat("cached").map(drop))
+            .join()
+            .unwrap()
+            .unwrap();
+    });
+    assert_eq!(errno(rig.stat("slow")), Errno::ENOENT);
+}
+
+#[test]
+fn reads_and_stats_do_not_wait_for_a_slow_write() {
+    let rig = Arc::new(Rig::new(InteropMode::Exclusive));
+    rig.outside.write(b"f", b"content").unwrap();
+    let file = Arc::new(rig.open("f", OpenFlags::RDWR | OpenFlags::APPEND).unwrap());
+    let (other, reader) = (rig.clone(), file.clone());
+    rig.remote.before(Op::Write, move || {
+        std::thread::spawn(move || {
+            let mut buffer = [0; 7];
+            assert_eq!(reader.read_at(&other.cx(), &mut buffer, 0).unwrap(), 7);
+            assert_eq!(other.stat("f").unwrap().attr.size, 7);
+        })
+        .join()
+        .unwrap();
+    });
+    file.write(&rig.cx(), b"more").unwrap();
+    assert_eq!(rig.stat("f").unwrap().attr.size, 11);
+}
+
+#[test]
+fn concurrent_appends_do_not_overwrite_each_other() {
+    for mode in InteropMode::ALL {
+        let rig = Rig::new(mode);
+        drop(rig.create("log").unwrap());
+        std::thread::scope(|scope| {
+            for letter in [b'a', b'b', b'c'] {
+                let rig = &rig;
+                scope.spawn(move || {
+                    let flags = OpenFlags::WRONLY | OpenFlags::APPEND;
+                    let file = rig.open("log", flags).unwrap();
+                    for _ in 0..50 {
+                        file.write(&rig.cx(), &[letter; 10]).unwrap();
+                    }
+                });
+            }
+        });
+        let content = rig.read_all("log").unwrap();
+        assert_eq!(content.len(), 1500, "{mode}");
+        for record in content.chunks(10) {
+            assert!(record.iter().all(|byte| *byte == record[0]), "{mode}");
+        }
+    }
+}
+
+#[test]
+fn racing_creators_without_excl_all_succeed() {
+    for mode in InteropMode::ALL {
+        let rig = Rig::new(mode);
+        let outside = rig.server.outside();
+        // Another client makes the file after we decided to, and before the server hears of it.
+        rig.remote.before(Op::Create, move || {
+            outside.write(b"f", b"theirs").unwrap();
+        });
+        let file = rig.create("f").unwrap();
+        let mut buffer = [0; 6];
+        assert_eq!(file.read(&rig.cx(), &mut buffer).unwrap(), 6, "{mode}");
+        let excl = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::RDWR;
+        assert_eq!(errno(rig.open("f", excl)), Errno::EEXIST);
+    }
+}
+
+#[test]
+fn a_reply_that_a_local_change_overtook_is_not_applied() {
+    let rig = Arc::new(Rig::new(InteropMode::Shared));
+    rig.outside.write(b"f", b"").unwrap();
+    let file = Arc::new(rig.open("f", OpenFlags::WRONLY).unwrap());
+    let (other, writer) = (rig.clone(), file.clone());
+    // The write completes after the check was sent; the in-memory server answers afterwards, so
+    // what counts is that the size that was written is what everybody sees.
+    rig.remote.before(Op::HandleAttr, move || {
+        std::thread::spawn(move || {
+            writer.write(&other.cx(), b"content").unwrap();
+        })
+        .join()
+        .unwrap();
+    });
+    let node = rig.fs.resolve(&rig.cx(), rig.at("f"), Follow::Yes).unwrap();
+    rig.calls();
+    assert_eq!(rig.fs.stat_node(&rig.cx(), &node).unwrap().attr.size, 7);
+    // Overtaken, so asked again.
+    assert_eq!(rig.calls(), [Op::HandleAttr, Op::Write, Op::HandleAttr]);
+}
