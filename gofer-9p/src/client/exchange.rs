@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use gofer_transport::codec::Reader;
-use gofer_transport::{TransportKind, Wait};
+use gofer_transport::{TransportKind, Wait, Watch};
 use gofer_vfs::Errno;
 use gofer_vfs::remote::{RemoteError, RemoteResult};
 use parking_lot::MutexGuard;
@@ -57,6 +57,15 @@ struct Entry {
     makes: Option<Fid>,
     taken: bool,
     reply: Reply,
+}
+
+/// How far the requests of an exchange have come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Unsent,
+    /// In the outbox, or in the hands of another sender.
+    Left,
+    Sent,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,89 +149,52 @@ impl<'s> Exchange<'s> {
         payload: &[IoSlice<'_>],
         mut sink: Option<&mut Sink<'_, '_>>,
     ) -> RemoteResult<()> {
-        let session = self.session;
         let count = self.desk.entries.len();
-        session.counts.round_trips.fetch_add(1, Relaxed);
-        session.counts.requests.fetch_add(count as u64, Relaxed);
+        self.session.counts.round_trips.fetch_add(1, Relaxed);
+        self.session
+            .counts
+            .requests
+            .fetch_add(count as u64, Relaxed);
         let mut watch = None;
-        let mut unsent = true;
-        let mut state = session.lock();
+        let mut stage = Stage::Unsent;
+        let mut state = self.session.lock();
         if let Some(place) = state.waiters.get_mut(self.waiter) {
             place.pending = count;
         }
         let result = loop {
-            let fate = if unsent {
-                RemoteError::not_sent
-            } else {
-                RemoteError::unknown
-            };
             if self.pending(&state) == 0 {
-                // What others left while this caller sent: somebody asleep is told of it below,
-                // but whoever reads for its own replies would not be.
-                let left_alone = !state.sending && !state.outbox.is_empty();
-                let nobody_else = state.sleeping.is_empty() && !state.dead;
-                if left_alone && nobody_else && gave_up(&self.wait).is_none() {
-                    state = self.send_outbox(state);
-                    continue;
-                }
                 break Ok(());
             }
-            if state.dead {
-                break Err(fate(Errno::EIO));
+            if let Some(errno) = self.ended(&state) {
+                break Err(match stage {
+                    Stage::Unsent => RemoteError::not_sent(errno),
+                    Stage::Left | Stage::Sent => RemoteError::unknown(errno),
+                });
             }
-            if let Some(errno) = gave_up(&self.wait) {
-                break Err(fate(errno));
-            }
-            if unsent && !state.sending {
-                (state, unsent) = self.send(state, payload);
-                continue;
-            }
-            // A kick does not come back for what is left while it runs.
-            state.held_up |= unsent && state.kicking;
-            if unsent && !state.kicking && state.outbox.len() < OUTBOX_MAX {
-                state.outbox.extend_from_slice(&self.desk.out);
-                payload
-                    .iter()
-                    .for_each(|part| state.outbox.extend_from_slice(part));
-                unsent = false;
-                continue;
-            }
-            if !unsent && !state.sending && !state.outbox.is_empty() {
-                state = self.send_outbox(state);
-                continue;
-            }
-            if !unsent && let Some(mut incoming) = state.incoming.take() {
-                drop(state);
-                let end = self.read(&mut incoming, sink.as_deref_mut());
-                state = session.lock();
-                state.incoming = Some(incoming);
-                if let Err(End::Lost(reason)) = end {
-                    drop(state);
-                    session.fail(reason);
-                    state = session.lock();
+            let work = !state.sending && !state.outbox.is_empty();
+            match stage {
+                Stage::Unsent if !state.sending => (state, stage) = self.send(state, payload),
+                Stage::Unsent if state.outbox.len() < OUTBOX_MAX => {
+                    state.outbox.extend_from_slice(&self.desk.out);
+                    payload
+                        .iter()
+                        .for_each(|part| state.outbox.extend_from_slice(part));
+                    stage = Stage::Left;
                 }
-                continue;
+                Stage::Left | Stage::Sent if work => state = self.send_outbox(state),
+                Stage::Left if !state.sending => stage = Stage::Sent,
+                Stage::Sent if state.incoming.is_some() => {
+                    state = self.read(state, sink.as_deref_mut());
+                }
+                _ => state = self.sleep(state, &mut watch),
             }
-            if let (Some(cancel), None) = (self.wait.cancel, &watch) {
-                drop(state);
-                watch = Some(cancel.watch(session.waker(self.waiter)));
-                state = session.lock();
-                continue;
-            }
-            let condvar = state.sleeps(self.waiter);
-            match self.wait.deadline {
-                Some(deadline) => drop(condvar.wait_until(&mut state, deadline)),
-                None => condvar.wait(&mut state),
-            }
-            state.woke(self.waiter);
         };
-        self.conclude(&mut state, unsent, result.is_err());
-        let flushing = !state.outbox.is_empty() && !state.sending;
+        self.conclude(&mut state, stage, result.is_err());
+        let work = !state.sending && !state.outbox.is_empty();
         state.hand_on();
         drop(state);
-        drop(watch);
-        if flushing {
-            session.kick();
+        if work {
+            self.session.kick();
         }
         result
     }
@@ -300,13 +272,12 @@ impl<'s> Exchange<'s> {
             .map_or(0, |waiter| waiter.pending)
     }
 
-    /// Takes the sender's role and sends the outbox, the own requests, and clunks. Returns
-    /// whether the own requests are still unsent.
+    /// Takes the sender's role and sends the outbox, the own requests, and clunks.
     fn send<'g>(
         &mut self,
         mut state: MutexGuard<'g, State>,
         payload: &[IoSlice<'_>],
-    ) -> (MutexGuard<'g, State>, bool)
+    ) -> (MutexGuard<'g, State>, Stage)
     where
         's: 'g,
     {
@@ -358,7 +329,7 @@ impl<'s> Exchange<'s> {
             first.drain(..sent.min(first.len()));
         }
         state.return_outbox(first);
-        (state, unsent)
+        (state, if unsent { Stage::Unsent } else { Stage::Sent })
     }
 
     /// Takes the sender's role for what others left.
@@ -378,26 +349,76 @@ impl<'s> Exchange<'s> {
         state
     }
 
-    /// Reads until all own replies are there.
-    fn read(
+    /// Takes the reader's role until all own replies are there.
+    fn read<'g>(
         &self,
-        incoming: &mut Incoming,
+        mut state: MutexGuard<'g, State>,
         mut sink: Option<&mut Sink<'_, '_>>,
-    ) -> Result<(), End> {
-        loop {
+    ) -> MutexGuard<'g, State>
+    where
+        's: 'g,
+    {
+        let Some(mut incoming) = state.incoming.take() else {
+            return state;
+        };
+        drop(state);
+        let end = loop {
             let waiter = Some(self.waiter);
-            if incoming.next(self.session, waiter, sink.as_deref_mut(), &self.wait)? {
-                return Ok(());
+            match incoming.next(self.session, waiter, sink.as_deref_mut(), &self.wait) {
+                Ok(false) => {}
+                Ok(true) | Err(End::GaveUp) => break None,
+                Err(End::Lost(reason)) => break Some(reason),
             }
+        };
+        let mut state = self.session.lock();
+        state.incoming = Some(incoming);
+        if let Some(reason) = end {
+            drop(state);
+            self.session.fail(reason);
+            state = self.session.lock();
+        }
+        state
+    }
+
+    /// Sleeps until there may be something to do.
+    fn sleep<'g>(
+        &self,
+        mut state: MutexGuard<'g, State>,
+        watch: &mut Option<Watch<'s>>,
+    ) -> MutexGuard<'g, State>
+    where
+        's: 'g,
+    {
+        if let (Some(cancel), None) = (self.wait.cancel, &watch) {
+            // Without the lock. The caller looks at everything again before it really sleeps.
+            drop(state);
+            *watch = Some(cancel.watch(self.session.waker(self.waiter)));
+            return self.session.lock();
+        }
+        let condvar = state.sleeps(self.waiter);
+        match self.wait.deadline {
+            Some(deadline) => drop(condvar.wait_until(&mut state, deadline)),
+            None => condvar.wait(&mut state),
+        }
+        state.woke(self.waiter);
+        state
+    }
+
+    /// Why there is no point in going on, if so.
+    fn ended(&self, state: &State) -> Option<Errno> {
+        if state.dead {
+            Some(Errno::EIO)
+        } else {
+            gave_up(&self.wait)
         }
     }
 
     /// Collects the replies; gives up what has none.
-    fn conclude(&mut self, state: &mut State, unsent: bool, failed: bool) {
+    fn conclude(&mut self, state: &mut State, stage: Stage, failed: bool) {
+        if stage == Stage::Unsent {
+            return;
+        }
         for entry in &mut self.desk.entries {
-            if unsent {
-                continue;
-            }
             if failed {
                 entry.progress = Progress::GivenUp;
                 if let Some(flush) = state.table.give_up(entry.tag) {

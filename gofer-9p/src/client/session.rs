@@ -48,15 +48,11 @@ pub(super) struct State {
     pub(super) waiters: Vec<Waiter>,
     free_waiters: Vec<usize>,
     /// Waiters that sleep.
-    pub(super) sleeping: Vec<usize>,
+    sleeping: Vec<usize>,
     /// The reader's role; absent while somebody has it.
     pub(super) incoming: Option<Box<Incoming>>,
     /// Whether somebody has the sender's role.
     pub(super) sending: bool,
-    /// Whether it is [`Session::kick`], which does not wait.
-    pub(super) kicking: bool,
-    /// Whether a caller sleeps until the kick is over.
-    pub(super) held_up: bool,
     /// Bytes that the sender takes along: whole messages, but the first may be the rest of one.
     pub(super) outbox: Vec<u8>,
     pub(super) dead: bool,
@@ -214,7 +210,6 @@ impl Session {
             return;
         }
         state.sending = true;
-        state.kicking = true;
         drop(state);
         self.trace_bytes(bytes.get(old..).unwrap_or_default());
         let sent = self.stream.try_send(&[io::IoSlice::new(&bytes)], &[]);
@@ -230,10 +225,6 @@ impl Session {
         bytes.drain(..count);
         let mut state = self.lock();
         state.return_outbox(bytes);
-        state.kicking = false;
-        if std::mem::take(&mut state.held_up) {
-            state.wake_all();
-        }
         state.hand_on();
     }
 

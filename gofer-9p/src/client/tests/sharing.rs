@@ -54,7 +54,7 @@ fn every_caller_gets_its_own_reply() {
         for _ in 0..12 {
             scope.spawn(|| {
                 let call = Call::default();
-                for _ in 0..300 {
+                for round in 0..300 {
                     let mut found = Vec::new();
                     let name = [Name::new(b"a").unwrap()];
                     root.file
@@ -64,6 +64,10 @@ fn every_caller_gets_its_own_reply() {
                     let attr = walked.file.attr(&call, AttrMask::BASIC).unwrap();
                     assert_eq!(walked.key.id[0] & 0o777, u64::from(walked.attr.mode));
                     assert_eq!(attr.mode, walked.attr.mode);
+                    // Prompt ones are sent beside what others are sending.
+                    if round % 2 == 0 {
+                        walked.file.release(Promptness::Prompt);
+                    }
                 }
             });
         }
