@@ -1,4 +1,8 @@
 //! diod as the server of a cell.
+//!
+//! Each mount has a diod of its own. diod attaches to whole exports only, so one for all cases
+//! would need an export for each; and it may crash when a client leaves with files open, which
+//! must not hit the case that comes next.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use gofer_transport::Stream;
 use gofer_vfs::InteropMode;
-use gofer_vfs::testing::behaviour::{self, ServerTraits};
+use gofer_vfs::testing::behaviour::ServerTraits;
 use tempfile::TempDir;
 
 use crate::connect;
@@ -22,71 +26,54 @@ use crate::suite::{Health, Place, Site};
 /// How long diod may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between attempts to connect: diod does not say when it is ready.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(2);
 
-/// A running diod with one export for each case, because it attaches to whole exports only.
+/// The place of one cell.
 pub(super) struct Diod {
-    server: Arc<Mutex<Process>>,
     transport: Transport,
     mode: InteropMode,
-    address: String,
     base: TempDir,
+    servers: Arc<Mutex<Vec<Server>>>,
     cases: usize,
-}
-
-struct Process {
-    server: Server,
-    /// It was killed on purpose.
-    killed: bool,
 }
 
 impl Diod {
     pub(super) fn start(transport: Transport, mode: InteropMode) -> Result<Diod> {
         let base = tempfile::Builder::new().prefix("gofer-diod-").tempdir()?;
-        let address = match transport {
-            Transport::Tcp => free_port()?,
-            _ => base.path().join("socket").to_string_lossy().into_owned(),
-        };
-        let program = super::find("diod").context("diod is not installed")?;
-        let mut command = Command::new(program);
-        // In the foreground, believing the numeric user of an attach, with no configuration.
-        command.args([
-            "-f",
-            "-n",
-            "-N",
-            "-c",
-            "/dev/null",
-            "-L",
-            "stderr",
-            "-l",
-            &address,
-        ]);
-        for index in 0..behaviour::cases().len() {
-            let dir = case_dir(base.path(), index);
-            fs::create_dir(&dir)?;
-            command.arg("-e").arg(dir);
-        }
-        let mut server = Server::start(command, None)?;
-        wait_until_ready(&mut server, transport, &address)?;
         Ok(Diod {
-            server: Arc::new(Mutex::new(Process {
-                server,
-                killed: false,
-            })),
             transport,
             mode,
-            address,
             base,
+            servers: Arc::default(),
             cases: 0,
         })
     }
 }
 
-fn wait_until_ready(server: &mut Server, transport: Transport, address: &str) -> Result<()> {
+/// A diod that is about to listen at the address.
+fn start(transport: Transport, dir: &Path, socket: &Path) -> Result<(Server, String)> {
+    let address = match transport {
+        Transport::Tcp => free_port()?,
+        _ => socket.to_string_lossy().into_owned(),
+    };
+    let program = super::find("diod").context("diod is not installed")?;
+    let mut command = Command::new(program);
+    // In the foreground, believing the numeric user of an attach, with no configuration.
+    command.args(["-f", "-n", "-N", "-c", "/dev/null", "-L", "stderr"]);
+    command.args(["-l", &address]).arg("-e").arg(dir);
+    Ok((Server::start(command, None)?, address))
+}
+
+fn connect_when_ready(server: &mut Server, transport: Transport, address: &str) -> Result<Stream> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let Err(error) = dial(transport, address) else {
-            return Ok(());
+        let attempt = match transport {
+            Transport::Tcp => Stream::connect_tcp(address, PATIENCE),
+            _ => Stream::connect_unix(Path::new(address)),
+        };
+        let error = match attempt {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
         };
         if !server.is_running() {
             bail!("diod ended at once\n{}", server.log());
@@ -98,21 +85,10 @@ fn wait_until_ready(server: &mut Server, transport: Transport, address: &str) ->
     }
 }
 
-fn case_dir(base: &Path, index: usize) -> PathBuf {
-    base.join(format!("case-{index}"))
-}
-
 /// A port of 127.0.0.1 nobody listened on a moment ago, with its address.
 fn free_port() -> Result<String> {
     let probe = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
     Ok(probe.local_addr()?.to_string())
-}
-
-fn dial(transport: Transport, address: &str) -> std::io::Result<Stream> {
-    match transport {
-        Transport::Tcp => Stream::connect_tcp(address, PATIENCE),
-        _ => Stream::connect_unix(Path::new(address)),
-    }
 }
 
 impl Place for Diod {
@@ -126,50 +102,49 @@ impl Place for Diod {
     }
 
     fn prepare(&mut self) -> Result<Site> {
-        let dir = case_dir(self.base.path(), self.cases);
+        let dir = self.base.path().join(format!("case-{}", self.cases));
         self.cases += 1;
-        let (transport, address) = (self.transport, self.address.clone());
-        let options = format!(
-            "trans={},address={address},aname={},cache={},version=9P2000.L",
-            transport.name(),
-            dir.display(),
-            self.mode.name()
-        );
-        let server = self.server.clone();
+        fs::create_dir(&dir)?;
+        let (transport, root) = (self.transport, dir.clone());
+        let (mode, aname) = (self.mode.name(), dir.display());
+        let options = format!("aname={aname},cache={mode},version=9P2000.L");
+        let servers = self.servers.clone();
+        let mount = move |how: &_| {
+            let socket = socket_of(&root, lock(&servers).len());
+            let (mut server, address) = start(transport, &root, &socket)?;
+            let stream = connect_when_ready(&mut server, transport, &address)?;
+            lock(&servers).push(server);
+            let trans = format!("trans={},address={address}", transport.name());
+            connect::mount(stream, &format!("{trans},{options}"), how)
+        };
+        let servers = self.servers.clone();
         Ok(Site {
             dir,
-            mount: Arc::new(move |how| connect::mount(dial(transport, &address)?, &options, how)),
-            kill: Arc::new(move || lock(&server).kill()),
+            mount: Arc::new(mount),
+            kill: Arc::new(move || lock(&servers).iter_mut().for_each(Server::kill)),
         })
     }
 
     fn check(&mut self) -> Result<Health> {
-        let mut process = lock(&self.server);
-        match process.server.is_running() {
-            true => Ok(Health::Well),
-            false if process.killed => Ok(Health::Killed),
-            false => bail!("diod has ended"),
-        }
+        // How diod ends is no affair of ours.
+        lock(&self.servers).clear();
+        Ok(Health::Well)
     }
 
     fn finish(&mut self) -> Result<()> {
-        // How diod ends is no affair of ours; it may even crash.
-        lock(&self.server).kill();
         Ok(())
     }
 
     fn log(&self) -> String {
-        lock(&self.server).server.log()
+        lock(&self.servers).iter().map(Server::log).collect()
     }
 }
 
-impl Process {
-    fn kill(&mut self) {
-        self.killed = true;
-        self.server.kill();
-    }
+/// Beside the case's directory, not in it.
+fn socket_of(root: &Path, mounts: usize) -> PathBuf {
+    root.with_extension(format!("socket-{mounts}"))
 }
 
-fn lock(process: &Mutex<Process>) -> MutexGuard<'_, Process> {
-    process.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(servers: &Mutex<Vec<Server>>) -> MutexGuard<'_, Vec<Server>> {
+    servers.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -216,7 +216,8 @@ impl Place for OwnServer {
         ServerTraits {
             name: self.plan.protocol.name().to_owned(),
             runs_as_root: geteuid().is_root(),
-            makes_fifos: true,
+            // lisafs servers leave fifos to their clients (lisafs MkdirAt and MknodAt).
+            makes_fifos: self.plan.protocol != Protocol::Lisafs,
             links_symlinks: true,
         }
     }
