@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use gofer_lisafs::wire::{
-    FStatResp, Fdid, Message, Mid, OpenAtResp, OpenCreateAtResp, PReadResp, PWriteResp, ReadData,
-    WalkResp, WalkStatus,
+    FStatResp, Fdid, Message, Mid, OpenAtResp, OpenCreateAtResp, PReadResp, PWriteReq, PWriteResp,
+    ReadData, WalkResp, WalkStatus, WriteData,
 };
+use gofer_transport::Wait;
 use gofer_vfs::remote::{Call, Cancel, Fate, OpenMode, Owner, RemoteHandle, RemoteResult};
 use gofer_vfs::{Access, Attr, AttrMask, Errno, Name};
 
@@ -233,29 +234,39 @@ fn answer_open(peer: &Peer) {
 }
 
 #[test]
-fn a_request_given_up_half_sent_is_sent_by_the_next_caller() {
-    let (session, go) = stepped(|peer, told| {
+fn a_request_given_up_half_sent_is_sent_by_the_next_callers() {
+    let data: Vec<u8> = (0..1_000_000u32).map(|at| (at % 251) as u8).collect();
+    let expected = encoded(&PWriteReq {
+        offset: 7,
+        fd: Fdid::new(9),
+        data: WriteData(&data),
+    });
+    let (session, go) = stepped(move |peer, told| {
         answer_open(peer);
-        // Nobody reads until the writer has given up: a megabyte does not fit into the socket.
-        told.recv().unwrap();
-        assert_eq!(
-            peer.expect(Mid::PWRITE),
-            "> PWrite offset 7 fd 9 data 1000000 bytes"
-        );
+        // A megabyte does not fit into the socket, and is read in pieces, when told.
+        let mut request = vec![0; expected.len()];
+        for part in request.chunks_mut(400_000) {
+            told.recv().unwrap();
+            let received = peer.stream.receive_exact(part, None, &Wait::default());
+            assert!(received.unwrap());
+        }
+        assert!(request == expected, "the request came over damaged");
         peer.reply(&PWriteResp { count: 1_000_000 }, &[]);
         answer_attr(peer, 5);
     });
     let handle = open(&session);
-    let data = vec![1; 1_000_000];
     let moved = handle.write_at(&short_call(), &[IoSlice::new(&data)], 7);
     assert_eq!(moved.n, 0);
     let error = moved.error.unwrap();
     assert_eq!((error.errno, error.fate), (Errno::ETIMEDOUT, Fate::Unknown));
-    // The next caller gives up, too, and must lose nothing.
-    assert_eq!(
-        attr(&session, &short_call()).unwrap_err().fate,
-        Fate::NotSent
-    );
+    // The next callers give up, too, having sent some more of it, and must lose nothing.
+    for _ in 0..2 {
+        go.send(()).unwrap();
+        assert_eq!(
+            attr(&session, &short_call()).unwrap_err().fate,
+            Fate::NotSent
+        );
+    }
     go.send(()).unwrap();
     assert_eq!(attr(&session, &call()).unwrap().mode, 0o644);
     session.finish();

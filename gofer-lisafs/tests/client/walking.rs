@@ -124,6 +124,12 @@ fn walks_that_contradict_themselves_are_eio_and_close_what_came() {
     sizeless.stat.mask = 0x5ff.into();
     let cases = [
         ("a", 0, vec![dir, file], "more than asked for"),
+        (
+            "a",
+            2,
+            vec![dir, link],
+            "more than asked for, before a link",
+        ),
         ("a/b", 0, vec![dir], "fewer, yet complete"),
         ("a/b", 1, vec![dir, file], "nothing is missing"),
         ("a/b", 2, vec![dir, link], "no name remains"),
