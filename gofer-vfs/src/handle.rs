@@ -55,6 +55,7 @@ impl Handle {
         truncate: bool,
     ) -> Res<Arc<Handle>> {
         let remote = file.open(&cx.call(), OpenMode { access, truncate })?;
+        tracing::trace!(?access, donated = remote.host_fd().is_some(), "open");
         Ok(Handle::new(sb, remote, access))
     }
 

@@ -63,6 +63,7 @@ pub(crate) fn fetch_locked(
         let end = dir
             .remote()
             .walk(&cx.call(), names, &mut |file| found.push(file));
+        tracing::trace!(asked = names.len(), found = found.len(), "walk");
         if found.len() > names.len() {
             return Err(Errno::EIO.into());
         }

@@ -1,5 +1,7 @@
 //! Shared mode: checking cached names with the server before they are used (semantics 6).
 
+use std::sync::Arc;
+
 use crate::context::Context;
 use crate::dentry::Node;
 use crate::error::Errno;
@@ -7,7 +9,6 @@ use crate::metadata::Merge;
 use crate::name::Name;
 use crate::remote::{RemoteFile, Seen};
 use crate::superblock::{Failure, Res};
-use std::sync::Arc;
 
 /// How often a batch is sent again because a local change overtook the answer.
 const ATTEMPTS_MAX: usize = 16;
@@ -89,6 +90,7 @@ fn check(cx: &Context<'_>, start: &Node, chain: &[Known]) -> Res<Option<Checked>
     start
         .remote()
         .revalidate(&cx.call(), &names, &mut |file| seen.push(file))?;
+    tracing::trace!(asked = chain.len(), seen = seen.len(), "revalidate");
     let mut seen = seen.into_iter();
     let mut outdated = false;
     if let Some(own) = seen.next()
@@ -119,6 +121,7 @@ fn check(cx: &Context<'_>, start: &Node, chain: &[Known]) -> Res<Option<Checked>
 /// The name has another file now, or none.
 fn cut_off(parent: &Node, known: &Known) {
     if parent.detach(&known.name, &known.node, false) {
+        tracing::trace!(ino = known.node.ino(), "cut off");
         parent.sb().counters.invalidated.one();
         known.node.invalidate_below();
     }

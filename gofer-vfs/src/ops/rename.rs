@@ -1,5 +1,7 @@
 //! rename (semantics 9).
 
+use std::sync::Arc;
+
 use crate::context::{At, Context};
 use crate::dentry::{Child, Node};
 use crate::error::{Errno, Result};
@@ -12,7 +14,6 @@ use crate::ops::{check_change_names, lost_name};
 use crate::permissions::{AccessMask, check_access, check_sticky};
 use crate::resolve::{Form, Last, Walk};
 use crate::superblock::{Failure, Res, Superblock};
-use std::sync::Arc;
 
 impl Filesystem {
     /// Renames `old` to `new`, replacing what is there unless `flags` say `NOREPLACE`, or

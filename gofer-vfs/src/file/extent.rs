@@ -1,0 +1,172 @@
+//! Where a file's data lies: seeking, and allocating ranges.
+
+use std::sync::atomic::Ordering;
+
+use super::{File, OFFSET_MAX, drop_privileges};
+use crate::attr::FileType;
+use crate::context::Context;
+use crate::error::{Errno, Result};
+use crate::filesystem::run;
+use crate::flags::AllocMode;
+use crate::ops;
+use crate::permissions::mode_after_write;
+use crate::special;
+use crate::superblock::{Failure, Res};
+/// Where to seek to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whence {
+    /// To this offset.
+    Set(i64),
+    /// By this much from where the file stands.
+    Cur(i64),
+    /// By this much from the end.
+    End(i64),
+    /// To the first data at or after this offset.
+    Data(i64),
+    /// To the first hole at or after this offset; the end of the file counts as one.
+    Hole(i64),
+}
+
+impl File {
+    /// Moves to another offset and returns it. Directories know `Set` and `Cur`; setting to 0
+    /// makes the next read look again.
+    pub fn seek(&self, cx: &Context<'_>, to: Whence) -> Result<u64> {
+        run("lseek", &self.path, || self.seek_to(cx, to))
+    }
+
+    fn seek_to(&self, cx: &Context<'_>, to: Whence) -> Res<u64> {
+        if self.is_path() {
+            return Err(Errno::EBADF.into());
+        }
+        if !special::is_seekable(self.file_type()) {
+            return Err(Errno::ESPIPE.into());
+        }
+        let mut position = self.position.lock();
+        let directory = self.file_type() == FileType::Directory;
+        let here = if directory {
+            position.stream.offset
+        } else {
+            position.offset
+        };
+        let new = match to {
+            Whence::Set(offset) => u64::try_from(offset).ok(),
+            Whence::Cur(by) => here.checked_add_signed(by),
+            _ if directory => None,
+            Whence::End(by) => self.fresh_size(cx)?.checked_add_signed(by),
+            Whence::Data(from) => Some(self.seek_data(cx, from, false)?),
+            Whence::Hole(from) => Some(self.seek_data(cx, from, true)?),
+        };
+        let new = new.filter(|new| *new <= OFFSET_MAX).ok_or(Errno::EINVAL)?;
+        if directory {
+            let rewind = matches!(to, Whence::Set(_));
+            position.stream.seek(new, rewind);
+        } else {
+            position.offset = new;
+        }
+        Ok(new)
+    }
+
+    fn fresh_size(&self, cx: &Context<'_>) -> Res<u64> {
+        Ok(ops::fresh_stat(cx, &self.node, self.own.as_deref())?
+            .attr
+            .size)
+    }
+
+    /// The host or the server may know about holes; where not, all is data (semantics 15.10).
+    fn seek_data(&self, cx: &Context<'_>, from: i64, hole: bool) -> Res<u64> {
+        let size = self.fresh_size(cx)?;
+        let from = u64::try_from(from).ok().filter(|from| *from < size);
+        let from = from.ok_or(Errno::ENXIO)?;
+        let shared = || self.node.inode().handles.any();
+        let Some(handle) = self.own.clone().or_else(shared) else {
+            return Err(Errno::EBADF.into());
+        };
+        let found: Res<u64> = match handle.host_fd() {
+            Some(fd) => {
+                let to = if hole {
+                    rustix::fs::SeekFrom::Hole(from)
+                } else {
+                    rustix::fs::SeekFrom::Data(from)
+                };
+                rustix::fs::seek(fd, to).map_err(|errno| Errno::from(errno).into())
+            }
+            None => handle
+                .remote
+                .seek_data(&cx.call(), from, hole)
+                .map_err(Failure::from),
+        };
+        match found {
+            Err(failure) if failure.errno() == Errno::EOPNOTSUPP => {
+                Ok(if hole { size } else { from })
+            }
+            found => found,
+        }
+    }
+
+    /// Allocates, frees or zeroes a range (semantics 15.8). Modes that move data are
+    /// `EOPNOTSUPP`.
+    pub fn allocate(&self, cx: &Context<'_>, mode: AllocMode, offset: u64, len: u64) -> Result<()> {
+        run("fallocate", &self.path, || {
+            self.check_allocate(mode, offset, len)?;
+            self.allocate_range(cx, mode, offset, len)
+        })
+    }
+
+    /// In Linux's order.
+    fn check_allocate(&self, mode: AllocMode, offset: u64, len: u64) -> Res<()> {
+        if self.is_path() {
+            return Err(Errno::EBADF.into());
+        }
+        if len == 0 || len > OFFSET_MAX || offset > OFFSET_MAX {
+            return Err(Errno::EINVAL.into());
+        }
+        let known = AllocMode::KEEP_SIZE | AllocMode::PUNCH_HOLE | AllocMode::ZERO_RANGE;
+        let punches = mode.contains(AllocMode::PUNCH_HOLE);
+        if !known.contains(mode)
+            || (punches && mode != AllocMode::PUNCH_HOLE | AllocMode::KEEP_SIZE)
+        {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        self.check_writable()?;
+        match self.file_type() {
+            FileType::Regular => {}
+            FileType::Fifo => return Err(Errno::ESPIPE.into()),
+            FileType::Directory => return Err(Errno::EISDIR.into()),
+            _ => return Err(Errno::ENODEV.into()),
+        }
+        if offset + len > OFFSET_MAX {
+            return Err(Errno::EFBIG.into());
+        }
+        Ok(())
+    }
+
+    fn allocate_range(&self, cx: &Context<'_>, mode: AllocMode, offset: u64, len: u64) -> Res<()> {
+        let end = offset + len;
+        let grows = !mode.contains(AllocMode::KEEP_SIZE);
+        if grows && end > cx.file_size_limit {
+            return Err(Errno::EFBIG.into());
+        }
+        let inode = self.node.inode();
+        let _end = inode.data.write();
+        let authoritative = self.node.sb().mode.may_cache_metadata();
+        if authoritative && mode.is_empty() && end <= self.size(cx)? {
+            return Ok(());
+        }
+        inode.about_to_change();
+        let handle = self.writer()?;
+        handle.remote.allocate(&cx.call(), mode, offset, len)?;
+        self.wrote.store(true, Ordering::Relaxed);
+        let now = self.node.sb().stamp();
+        inode.change(|meta| {
+            if grows {
+                meta.grow(end, len);
+            }
+            if let Some(now) = now {
+                meta.touch_mtime(now);
+            }
+        });
+        let mode = mode_after_write(cx.creds, inode.meta.lock().attr());
+        drop_privileges(cx, &self.node, mode);
+        Ok(())
+    }
+}
