@@ -182,7 +182,7 @@ fn a_refusal_and_a_silence_have_their_errno() {
     insta::assert_snapshot!(result.err().unwrap(), @"mount: operation not permitted (EPERM)");
 
     let config = Config {
-        timeout: Some(Duration::from_millis(20)),
+        timeout: Some(Duration::from_millis(60)),
         ..Config::default()
     };
     let (result, _) = connecting(config, |peer| peer.rest());

@@ -200,7 +200,7 @@ pub fn call() -> Call<'static> {
 /// A call that gives up soon.
 pub fn short_call() -> Call<'static> {
     Call {
-        deadline: Some(Instant::now() + Duration::from_millis(20)),
+        deadline: Some(Instant::now() + Duration::from_millis(60)),
         cancel: None,
     }
 }
