@@ -1,6 +1,6 @@
 //! What goes with every operation: on whose behalf, how long, and where a path starts.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::dentry::Node;
 use crate::locks;
@@ -39,6 +39,20 @@ impl<'a> Context<'a> {
             deadline: self.deadline,
             cancel: self.cancel,
         }
+    }
+}
+
+/// How long the server may take for what nobody asked for with a context: closing a file that
+/// was dropped, sending times.
+const UNATTENDED_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a remote call is given that nobody waits for with a context.
+#[track_caller]
+pub(crate) fn unattended_call() -> Call<'static> {
+    locks::assert_may_call();
+    Call {
+        deadline: Some(Instant::now() + UNATTENDED_TIMEOUT),
+        cancel: None,
     }
 }
 

@@ -147,6 +147,7 @@ fn snapshot(cx: &Context<'_>, node: &Node) -> Res<Arc<Listing>> {
         return Err(Errno::ENOTDIR.into());
     };
     let _names = directory.names.read();
+    let _reading = directory.reading.lock();
     if let Some(listing) = sb.listings.get(node.id()) {
         sb.counters.listing_hits.one();
         return Ok(listing);

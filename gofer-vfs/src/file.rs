@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::attr::{AttrMask, FileType, SetAttr};
-use crate::context::Context;
+use crate::context::{Context, unattended_call};
 use crate::dentry::Node;
 use crate::directory::{DirectoryEntry, Stream};
 use crate::error::{Errno, Result};
@@ -455,7 +455,11 @@ impl Drop for File {
             return;
         }
         let creds = Credentials::root();
-        if let Err(failure) = self.finish(&Context::new(&creds)) {
+        let cx = Context {
+            deadline: unattended_call().deadline,
+            ..Context::new(&creds)
+        };
+        if let Err(failure) = self.finish(&cx) {
             // Nobody hears of it here; a later fsync of the same file does.
             self.node.inode().errors.record(failure.errno());
         }

@@ -235,6 +235,10 @@ impl Filesystem {
         };
         self.run("unmount", b"", || {
             let synced = self.sync_all(&cx);
+            if synced.is_err() {
+                // The server is gone or does not answer: end every wait for it.
+                sb.remote.shutdown();
+            }
             sb.times.drain(true);
             evict_all(sb, true);
             sb.listings.clear();

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::attr::{Attr, AttrMask};
-use crate::context::Context;
+use crate::context::{Context, unattended_call};
 use crate::error::Errno;
 use crate::flags::Access;
 use crate::locks::{self, HANDLES};
-use crate::remote::{Call, OpenMode, Promptness, RemoteFile, RemoteHandle};
+use crate::remote::{OpenMode, Promptness, RemoteFile, RemoteHandle};
 use crate::superblock::{Failure, Res, Superblock};
 
 /// A handle of the server, with the descriptor that came with it if any.
@@ -148,9 +148,10 @@ impl Drop for Handle {
         if self.access.can_write() {
             self.sb.unregister_writable(self.serial);
         }
-        if self.prompt.load(Ordering::Relaxed) {
-            locks::assert_may_call();
-            if let Err(error) = self.remote.close(&Call::default(), Promptness::Prompt) {
+        // At the end of everything closes go together, and nobody waits for each.
+        if self.prompt.load(Ordering::Relaxed) && !self.sb.is_unmounted() {
+            let closed = self.remote.close(&unattended_call(), Promptness::Prompt);
+            if let Err(error) = closed {
                 tracing::debug!(errno = %error.errno, "closing a handle failed");
             }
         }

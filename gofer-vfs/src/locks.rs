@@ -9,6 +9,7 @@
 //! | [`POSITION`] | one per open file description | its offset, or its place in a listing |
 //! | [`TOPOLOGY`] | one per filesystem | which directory lies in which, against renames between directories |
 //! | [`NAMES`] | one per directory, shared or exclusive | what names the *server* has in it |
+//! | [`READING`] | one per directory | its handle while it is listed, which one caller can use at a time |
 //! | [`DATA`] | one per inode, shared or exclusive | size and the place of appends: shared by writers at an offset |
 //! | | *no lock below may be held over a remote call* | |
 //! | [`CHILDREN`] | one per directory | the map of cached and of absent names |
@@ -19,7 +20,7 @@
 //! | [`HANDLES`] | one per inode | its shared handles |
 //! | [`METADATA`] | one per inode | its attributes |
 //! | [`LRU`] | one per filesystem | unused dentries |
-//! | [`REGISTRY`] | one per filesystem | open handles, files whose times wait to be sent |
+//! | [`REGISTRY`] | one per filesystem | open handles; and per description: which errors it was told of |
 //!
 //! # Rules
 //!
@@ -28,6 +29,8 @@
 //!   waits for the server.
 //! - Two directories (`NAMES`, then `CHILDREN`): the ancestor first; if neither is one, the one
 //!   with the lower id. Whoever locks two holds `TOPOLOGY`, which keeps that question settled.
+//! - The list of files whose times wait to be sent ([`crate::times`]) has a lock without a rank:
+//!   nothing else is locked while it is held.
 //! - Dentries, inodes, remote files and handles are dropped with no lock of rank `CHILDREN` or
 //!   below held: dropping may take any of them.
 //! - Attribute replies are applied without a lock over the call: see [`crate::metadata`].
@@ -39,11 +42,11 @@ use crate::sync;
 /// A place in the order: higher is further in.
 pub(crate) type Rank = u8;
 
-#[allow(missing_docs)]
 pub(crate) const POSITION: Rank = 1;
 pub(crate) const TOPOLOGY: Rank = 2;
 pub(crate) const NAMES: Rank = 3;
-pub(crate) const DATA: Rank = 4;
+pub(crate) const READING: Rank = 4;
+pub(crate) const DATA: Rank = 5;
 pub(crate) const CHILDREN: Rank = 10;
 pub(crate) const LISTINGS: Rank = 11;
 pub(crate) const ANCESTRY: Rank = 12;

@@ -174,6 +174,10 @@ impl Superblock {
         !self.unmounted.swap(true, Ordering::SeqCst)
     }
 
+    pub(crate) fn is_unmounted(&self) -> bool {
+        self.unmounted.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn register_writable(&self, serial: u64, handle: &Arc<Handle>) {
         let handle = Arc::downgrade(handle);
         self.writable.lock().insert(serial, handle);

@@ -12,9 +12,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::attr::{SetAttr, SetTime, Timestamp};
+use crate::context::unattended_call;
 use crate::dentry::Node;
-use crate::locks::assert_may_call;
-use crate::remote::Call;
+use crate::error::Errno;
 use crate::superblock::Superblock;
 use crate::sync;
 
@@ -69,7 +69,8 @@ impl Times {
         }
         if state.closed || state.waiting.len() >= WAITING_MAX || !self.start(&mut state) {
             drop(state);
-            send(node);
+            // A failure is not for whoever closes this file.
+            let _ = send(node);
             return;
         }
         let first = state.waiting.is_empty();
@@ -97,9 +98,7 @@ impl Times {
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         self.shared.wake.notify_one();
-        for node in waiting.into_values() {
-            send(&node);
-        }
+        send_all(waiting);
     }
 
     /// Starts the thread if it does not run; false if there can be none.
@@ -137,9 +136,7 @@ fn run(shared: &Shared, sb: &Weak<Superblock>) {
         while !state.closed && !shared.wake.wait_until(&mut state, due).timed_out() {}
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        for node in waiting.into_values() {
-            send(&node);
-        }
+        send_all(waiting);
         state = shared.state.lock();
     }
     state.running = false;
@@ -151,13 +148,21 @@ fn unsent(node: &Node) -> Option<Timestamp> {
     meta.unsent_mtime().filter(|_| meta.attr().nlink > 0)
 }
 
+/// Sends what waited. A server that does not answer is not asked again for each file.
+fn send_all(waiting: HashMap<usize, Node>) {
+    for node in waiting.values() {
+        if let Err(Errno::EIO | Errno::ETIMEDOUT) = send(node) {
+            break;
+        }
+    }
+}
+
 /// Sends the modification time of one file. A failure is not the user's: the server keeps its
 /// own time, and shows it once the file was evicted.
-fn send(node: &Node) {
-    assert_may_call();
+fn send(node: &Node) -> Result<(), Errno> {
     let inode = node.inode();
     let Some(mtime) = unsent(node) else {
-        return;
+        return Ok(());
     };
     let set = SetAttr {
         mtime: Some(SetTime::At(mtime)),
@@ -166,8 +171,15 @@ fn send(node: &Node) {
     node.sb().counters.times_sent.one();
     let writer = inode.handles.writer();
     let through = writer.as_ref().map(|handle| &*handle.remote);
-    match node.remote().set_attr(&Call::default(), &set, through) {
-        Ok(_) => inode.meta.lock().sent_mtime(mtime),
-        Err(error) => tracing::debug!(errno = %error.errno, "sending a modification time failed"),
+    let sent = node.remote().set_attr(&unattended_call(), &set, through);
+    match sent {
+        Ok(_) => {
+            inode.meta.lock().sent_mtime(mtime);
+            Ok(())
+        }
+        Err(error) => {
+            tracing::debug!(errno = %error.errno, "sending a modification time failed");
+            Err(error.errno)
+        }
     }
 }

@@ -8,7 +8,7 @@ use lru::LruCache;
 
 use super::{DELETED, Dentry, INVALID, Node, settle};
 use crate::inode::Inode;
-use crate::locks::{CHILDREN, Mutex, MutexGuard, NAMES, RwLock};
+use crate::locks::{CHILDREN, Mutex, MutexGuard, NAMES, READING, RwLock};
 use crate::superblock::Superblock;
 
 /// Absent names remembered per directory (semantics 4.11).
@@ -18,6 +18,8 @@ const ABSENT_MAX: usize = 1000;
 pub(crate) struct Directory {
     /// Held shared while the server is asked about names, exclusively while names change.
     pub(crate) names: RwLock<(), NAMES>,
+    /// Held while the directory is listed.
+    pub(crate) reading: Mutex<(), READING>,
     children: Mutex<Children, CHILDREN>,
 }
 
@@ -40,6 +42,7 @@ impl Directory {
     pub(super) fn new() -> Directory {
         Directory {
             names: RwLock::new(()),
+            reading: Mutex::new(()),
             children: Mutex::new(Children::default()),
         }
     }

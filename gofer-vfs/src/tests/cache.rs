@@ -169,3 +169,47 @@ fn removed_files_send_no_times() {
     assert_eq!(rig.fs.stats().times_sent, 0);
     assert_eq!(rig.remote.live_files(), 1);
 }
+
+#[test]
+fn modification_times_are_sent_while_nobody_waits() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    let file = rig.create("f").unwrap();
+    file.write(&rig.cx(), b"x").unwrap();
+    let (sender, sent) = std::sync::mpsc::channel();
+    rig.remote.before(Op::SetAttr, move || {
+        sender.send(std::thread::current().id()).unwrap();
+    });
+    file.close(&rig.cx()).unwrap();
+    let thread = sent
+        .recv_timeout(std::time::Duration::from_secs(30))
+        .unwrap();
+    assert_ne!(thread, std::thread::current().id());
+}
+
+#[test]
+fn explicit_times_are_not_sent_twice() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    let file = rig.create("f").unwrap();
+    file.write(&rig.cx(), b"x").unwrap();
+    let then = crate::Timestamp { sec: 7, nsec: 9 };
+    let set = SetAttr {
+        mtime: Some(crate::SetTime::At(then)),
+        ..SetAttr::default()
+    };
+    file.set_attr(&rig.cx(), &set).unwrap();
+    file.close(&rig.cx()).unwrap();
+    rig.fs.drop_caches();
+    assert_eq!(rig.fs.stats().times_sent, 0);
+    assert_eq!(rig.attr("f").mtime, then);
+}
+
+#[test]
+fn removals_that_were_not_seen_are_counted_at_the_other_names() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    rig.outside.write(b"a", b"").unwrap();
+    rig.outside.link(b"a", b"b").unwrap();
+    assert_eq!(rig.attr("a").nlink, 2);
+    // `b` was never looked up, so nothing here knows that it is a name of the same file.
+    rig.unlink("b").unwrap();
+    assert_eq!(rig.attr("a").nlink, 1);
+}
