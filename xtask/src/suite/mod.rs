@@ -138,6 +138,8 @@ pub struct Known {
     pub modes: &'static [InteropMode],
     /// What the peer cannot do.
     pub reason: &'static str,
+    /// It depends on a race: the case may also pass.
+    pub sometimes: bool,
 }
 
 impl Known {
