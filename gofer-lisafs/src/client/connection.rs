@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gofer_transport::{FdQueue, Stream, Tracer, Wait};
 use gofer_vfs::Errno;
-use gofer_vfs::remote::{Call, Promptness, RemoteError, RemoteEvents, RemoteResult, Traffic};
+use gofer_vfs::remote::{Call, Fate, Promptness, RemoteError, RemoteEvents, RemoteResult, Traffic};
 use parking_lot::Mutex;
 
 use super::closes::Closes;
@@ -256,25 +256,27 @@ impl Connection {
         }
         let room = (self.terms().max_message_size as usize).saturating_sub(CloseReq::MIN_SIZE);
         let most = (room / size_of::<Fdid>()).clamp(1, usize::from(u16::MAX));
-        let mut result = Ok(());
-        for batch in fds.chunks(most) {
-            if result.is_ok() {
-                result = match self.ask(wait, &CloseReq { fds: batch }, |_, _| Ok(())) {
-                    Err(error) if self.is_final(error) => Err(error),
-                    Err(error) => {
-                        tracing::warn!(errno = %error.errno, "the server refused a Close");
-                        Ok(())
-                    }
-                    Ok(()) => Ok(()),
-                };
+        let mut batches = fds.chunks(most);
+        for batch in batches.by_ref() {
+            let Err(error) = self.ask(wait, &CloseReq { fds: batch }, |_, _| Ok(())) else {
+                continue;
+            };
+            if !self.is_final(error) {
+                tracing::warn!(errno = %error.errno, "the server refused a Close");
+                continue;
             }
-            if matches!(result, Err(error) if error.fate == gofer_vfs::remote::Fate::NotSent) {
+            // What was not sent waits for another occasion.
+            let unsent = if error.fate == Fate::NotSent {
                 batch
-                    .iter()
-                    .for_each(|fd| self.closes.push(*fd, Promptness::Batched));
+            } else {
+                &[]
+            };
+            for fd in unsent.iter().chain(batches.flatten()) {
+                self.closes.push(*fd, Promptness::Batched);
             }
+            return Err(error);
         }
-        result
+        Ok(())
     }
 
     /// Whether an error is the end of waiting, and not an answer.
@@ -333,7 +335,7 @@ impl Connection {
         let result = self
             .communicator
             .exchange(request, incoming, into, wait, &orphan);
-        if !matches!(result, Err(error) if error.fate == gofer_vfs::remote::Fate::NotSent) {
+        if !matches!(result, Err(error) if error.fate == Fate::NotSent) {
             self.counters.requests.fetch_add(1, Ordering::Relaxed);
             self.counters
                 .bytes_sent

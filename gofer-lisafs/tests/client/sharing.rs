@@ -7,8 +7,8 @@ use gofer_lisafs::wire::{
     AnyRequest, CloseResp, FStatResp, Fdid, Mid, OpenAtResp, PReadResp, ReadData, WalkResp,
     WalkStatus,
 };
-use gofer_vfs::remote::{Found, OpenMode, Promptness, RemoteFile};
-use gofer_vfs::{Access, AttrMask, Name};
+use gofer_vfs::remote::{Call, Fate, Found, OpenMode, Promptness, RemoteFile};
+use gofer_vfs::{Access, AttrMask, Errno, Name};
 
 use crate::common::peer::{Marked, Peer, call, inode, session, stat};
 
@@ -183,4 +183,29 @@ fn an_urgent_release_rides_with_the_next_call() {
     drop(file);
     session.root.file.attr(&call(), AttrMask::BASIC).unwrap();
     assert_eq!(session.finish(), []);
+}
+
+#[test]
+fn closes_that_could_not_be_sent_are_sent_later() {
+    let session = session(|peer| {
+        peer.expect(Mid::WALK);
+        let inodes: Vec<_> = (10..13).map(|fd| inode(fd, 0o040755)).collect();
+        peer.reply(
+            &WalkResp {
+                status: WalkStatus::SUCCESS,
+                inodes: &inodes,
+            },
+            &[],
+        );
+        peer.expect_close()
+    });
+    drop(walk(&session.root.file, 3));
+    let past = Call {
+        deadline: Some(std::time::Instant::now()),
+        cancel: None,
+    };
+    let error = session.fs.flush_closes(&past).unwrap_err();
+    assert_eq!((error.errno, error.fate), (Errno::ETIMEDOUT, Fate::NotSent));
+    session.fs.flush_closes(&call()).unwrap();
+    assert_eq!(session.finish(), [10, 11, 12]);
 }
