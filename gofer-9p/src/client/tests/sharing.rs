@@ -2,15 +2,20 @@
 
 use std::collections::HashSet;
 use std::io::{IoSlice, IoSliceMut};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use gofer_transport::Cancel;
+use gofer_transport::{Cancel, Tracer};
 use gofer_vfs::remote::{
     Call, Found, OpenMode, Promptness, RemoteFilesystem, RemoteHandle, Traffic,
 };
 use gofer_vfs::{Access, AttrMask, Errno, Name};
 
-use super::peer::{Peer, attached, attr, block, dir, file};
+use super::peer::{Peer, attached, attached_with, attr, block, dir, file};
+use crate::client::Config;
+use crate::client::session::Session;
 use crate::wire::{
     Data, Fid, GetattrMask, Qids, Rclunk, Rflush, Rfsync, Rlopen, Rread, Rwalk, Rwalkgetattr,
     Rwrite, TMessage, Tag, Tclunk, Tgetattr, Twalkgetattr, Twrite, Version,
@@ -266,6 +271,49 @@ fn a_long_queue_of_clunks_is_sent_by_itself() {
     let files: Vec<_> = (0..100).map(|_| walk(&root, b"a")).collect();
     drop(files);
     assert_eq!(thread.join().unwrap(), 65);
+}
+
+#[test]
+fn a_request_left_to_a_kick_that_does_not_come_back_is_sent() {
+    // The trace holds the kick up while it has the sender's role.
+    let session = Arc::new(OnceLock::<Arc<Session>>::new());
+    let (kicking, kicked) = channel();
+    let (seen, held) = (session.clone(), AtomicBool::new(false));
+    let tracer = Tracer::new(move |line| {
+        if line.starts_with("> Tclunk") && !held.swap(true, Ordering::SeqCst) {
+            kicking.send(()).unwrap();
+            let session = seen.get().unwrap();
+            while session.lock().outbox.is_empty() {
+                std::thread::yield_now();
+            }
+        }
+    });
+    let config = Config {
+        tracer,
+        ..Config::default()
+    };
+    let (filesystem, root, thread) = attached_with(config, Version::NEWEST, |peer| {
+        walked(&peer);
+        let clunk = peer.expect("Tclunk");
+        peer.reply(clunk.tag, Rclunk {});
+        peer.getattr(file(1), 0o100644);
+    });
+    session.set(filesystem.session.clone()).ok().unwrap();
+    let found = walk(&root, b"a");
+    std::thread::scope(|scope| {
+        scope.spawn(move || found.file.release(Promptness::Prompt));
+        kicked.recv().unwrap();
+        let deadline = Some(Instant::now() + Duration::from_secs(10));
+        let attr = root.file.attr(
+            &Call {
+                deadline,
+                cancel: None,
+            },
+            AttrMask::BASIC,
+        );
+        assert_eq!(attr.map(|attr| attr.mode), Ok(0o644));
+    });
+    thread.join().unwrap();
 }
 
 #[test]
