@@ -173,6 +173,34 @@ fn every_truncation_of_every_vector_is_refused() {
 }
 
 #[test]
+fn damaged_vectors_are_refused_or_are_other_messages() {
+    for vector in json("messages-base.json")
+        .into_iter()
+        .chain(json("messages-google.json"))
+    {
+        let bytes = unhex(vector["hex"].as_str().unwrap());
+        let (header, body) = split(&bytes);
+        for at in 0..body.len() {
+            for damage in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut body = body.to_vec();
+                body[at] = damage;
+                let Ok(message) = Any::decode(header.kind, &body) else {
+                    continue;
+                };
+                // What decodes is a message: it encodes to a prefix of the bytes. The rest is
+                // surplus, since a count may have become smaller.
+                let again = message.encode(header.tag);
+                assert!(
+                    body.starts_with(&again[HEADER_SIZE..]),
+                    "{}",
+                    vector["message"]
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn malformed_messages_are_refused_where_they_must_be() {
     for case in json("malformed.json") {
         let what = case["what"].as_str().unwrap();

@@ -17,8 +17,8 @@ use super::peer::{Peer, attached, attached_with, attr, block, dir, file};
 use crate::client::Config;
 use crate::client::session::Session;
 use crate::wire::{
-    Data, Fid, GetattrMask, Qids, Rclunk, Rflush, Rfsync, Rlopen, Rread, Rwalk, Rwalkgetattr,
-    Rwrite, TMessage, Tag, Tclunk, Tgetattr, Twalkgetattr, Twrite, Version,
+    Data, Fid, GetattrMask, Message, Qids, Rclunk, Rflush, Rfsync, Rlopen, Rread, Rwalk,
+    Rwalkgetattr, Rwrite, TMessage, Tag, Tclunk, Tflush, Tgetattr, Twalkgetattr, Twrite, Version,
 };
 
 /// Answers requests for attributes and walks, a bunch at a time and last first, until the client
@@ -29,7 +29,11 @@ fn answer_backwards(peer: &Peer) {
         while bunch.len() < 7 && peer.has_input() {
             bunch.extend(peer.next());
         }
-        for request in bunch.iter().rev() {
+        // A flush is answered after everything that came before it.
+        let (flushes, others): (Vec<_>, Vec<_>) = bunch
+            .iter()
+            .partition(|request| request.kind == Tflush::KIND);
+        for request in others.into_iter().rev().chain(flushes) {
             match request.message() {
                 TMessage::Tgetattr(Tgetattr { fid, .. }) => {
                     peer.reply(
@@ -46,6 +50,7 @@ fn answer_backwards(peer: &Peer) {
                     },
                 ),
                 TMessage::Tclunk(_) => peer.reply(request.tag, Rclunk {}),
+                TMessage::Tflush(_) => peer.reply(request.tag, Rflush {}),
                 other => panic!("{other:?}"),
             }
         }
@@ -85,6 +90,58 @@ fn every_caller_gets_its_own_reply() {
         state.table.fids_in_use()
     );
     drop(state);
+    filesystem.shutdown();
+    thread.join().unwrap();
+}
+
+#[test]
+fn callers_that_give_up_at_any_moment_disturb_nobody_and_leak_nothing() {
+    let (filesystem, root, thread) = attached(Version::NEWEST, |peer| answer_backwards(&peer));
+    std::thread::scope(|scope| {
+        for seed in 0..8u32 {
+            let root = &root;
+            scope.spawn(move || {
+                let mut random = seed;
+                for _ in 0..400 {
+                    random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    // Every other call has between no time at all and some.
+                    let time = Duration::from_micros(u64::from(random >> 20) % 300);
+                    let patient = random & 1 << 18 != 0;
+                    let deadline = if patient {
+                        None
+                    } else {
+                        Some(Instant::now() + time)
+                    };
+                    let call = Call {
+                        deadline,
+                        cancel: None,
+                    };
+                    let mut found = Vec::new();
+                    let name = [Name::new(b"a").unwrap()];
+                    match root.file.walk(&call, &name, &mut |file| found.push(file)) {
+                        Ok(_) => {
+                            let found = found.pop().unwrap();
+                            assert_eq!(found.key.id[0] & 0o777, u64::from(found.attr.mode));
+                        }
+                        Err(error) => {
+                            assert!(!patient);
+                            assert_eq!(error.errno, Errno::ETIMEDOUT);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    // Late replies and clunks are seen to in passing.
+    let settled = || {
+        let state = filesystem.session.lock();
+        (state.table.tags_in_use(), state.table.fids_in_use()) == (0, 1)
+    };
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !settled() {
+        root.file.attr(&Call::default(), AttrMask::BASIC).unwrap();
+        assert!(Instant::now() < patience, "something is left");
+    }
     filesystem.shutdown();
     thread.join().unwrap();
 }
