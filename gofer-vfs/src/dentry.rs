@@ -320,6 +320,11 @@ impl Node {
         self.0.remote.clone()
     }
 
+    /// The file as reached by this very name.
+    pub(crate) fn named_remote(&self) -> &dyn RemoteFile {
+        &*self.0.remote
+    }
+
     #[inline]
     pub(crate) fn directory(&self) -> Option<&Directory> {
         self.0.directory.as_deref()

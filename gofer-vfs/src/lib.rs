@@ -11,6 +11,16 @@
 //!   handles. Hard links are several dentries that meet in one inode.
 //! - A *handle* is a file opened on the server; a [`File`] is an open file description on top.
 //! - [`InteropMode`] says who else may change the tree, and so what may be cached.
+//!
+//! # Invariants
+//!
+//! - Every operation by path is a walk that ends in an operation on nodes ([`Node`] is a counted
+//!   reference to a dentry); users of nodes, such as FUSE, run the same code.
+//! - Permissions are checked here, in the order of Linux; the server may refuse more.
+//! - No lock that another reader needs is held over a call to the server. The order of locks
+//!   stands in `locks.rs` and is asserted in debug builds.
+//! - Nothing here trusts the server: what makes no sense is `EIO`, and never a panic.
+//! - Whatever grows has a limit: unused dentries, absent names, listings, times not yet sent.
 
 #![forbid(unsafe_code)]
 

@@ -407,13 +407,14 @@ impl<'p> Walk<'p> {
     /// Checks what is cached from here on, in one round trip: up to the end of the path, the
     /// first name that is not cached, `..`, or a link (semantics 6.2).
     fn check_ahead(&mut self) -> Res<()> {
-        let mut chain: Vec<Known> = Vec::new();
+        let text = self.text.clone();
+        let mut chain: Vec<Known<'_>> = Vec::new();
         let mut from = self.at;
-        while let Some((begin, end)) = self.text.part(from)
+        while let Some((begin, end)) = text.part(from)
             && chain.len() < BATCH_MAX
         {
             from = end;
-            let name = self.text.slice(begin, end);
+            let name = text.slice(begin, end);
             if name == b"." {
                 continue;
             }
@@ -425,10 +426,7 @@ impl<'p> Walk<'p> {
                 break;
             };
             let is_link = node.file_type() == FileType::Symlink;
-            chain.push(Known {
-                name: name.into(),
-                node,
-            });
+            chain.push(Known { name, node });
             if is_link {
                 break;
             }

@@ -1,21 +1,19 @@
 //! Shared mode: checking cached names with the server before they are used (semantics 6).
 
-use std::sync::Arc;
-
 use crate::context::Context;
 use crate::dentry::Node;
 use crate::error::Errno;
 use crate::metadata::Merge;
 use crate::name::Name;
-use crate::remote::{RemoteFile, Seen};
+use crate::remote::Seen;
 use crate::superblock::{Failure, Res};
 
 /// How often a batch is sent again because a local change overtook the answer.
 const ATTEMPTS_MAX: usize = 16;
 
 /// A cached name that is to be checked.
-pub(crate) struct Known {
-    pub(crate) name: Box<[u8]>,
+pub(crate) struct Known<'t> {
+    pub(crate) name: &'t [u8],
     pub(crate) node: Node,
 }
 
@@ -35,7 +33,7 @@ pub(crate) struct Checked {
 /// with everything below it. One round trip.
 ///
 /// The attributes of `start` are refreshed too; it is never cut off.
-pub(crate) fn revalidate(cx: &Context<'_>, start: &Node, chain: &[Known]) -> Res<Checked> {
+pub(crate) fn revalidate(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Checked> {
     let mut chain = chain;
     let mut calls = 0;
     for _ in 0..ATTEMPTS_MAX {
@@ -77,13 +75,12 @@ fn tree_changed(failure: Failure) -> bool {
 }
 
 /// One round trip. `None`: a local change overtook the answer.
-fn check(cx: &Context<'_>, start: &Node, chain: &[Known]) -> Res<Option<Checked>> {
+fn check(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Option<Checked>> {
     let sb = start.sb();
     sb.counters.revalidations.one();
-    let remotes: Vec<Arc<dyn RemoteFile>> = chain.iter().map(|known| known.node.remote()).collect();
     let mut names = Vec::with_capacity(chain.len());
-    for (known, remote) in chain.iter().zip(&remotes) {
-        names.push((Name::new(&known.name)?, &**remote));
+    for known in chain {
+        names.push((Name::new(known.name)?, known.node.named_remote()));
     }
     let ticket = sb.ticket();
     let mut seen: Vec<Seen> = Vec::with_capacity(chain.len() + 1);
@@ -119,8 +116,8 @@ fn check(cx: &Context<'_>, start: &Node, chain: &[Known]) -> Res<Option<Checked>
 }
 
 /// The name has another file now, or none.
-fn cut_off(parent: &Node, known: &Known) {
-    if parent.detach(&known.name, &known.node, false) {
+fn cut_off(parent: &Node, known: &Known<'_>) {
+    if parent.detach(known.name, &known.node, false) {
         tracing::trace!(ino = known.node.ino(), "cut off");
         parent.sb().counters.invalidated.one();
         known.node.invalidate_below();

@@ -60,7 +60,8 @@ impl Filesystem {
         let mut walk = Walk::new(cx, at, self.root_ref(), Form::Open)?;
         let mut attempts = 0;
         loop {
-            let last = if at.path.is_empty() {
+            // A path without a name is its start, which need not be a directory.
+            let last = if at.path.iter().all(|&byte| byte == b'/') {
                 None
             } else {
                 let last = walk.reach_parent()?;

@@ -199,3 +199,21 @@ fn names_of_one_file_share_attributes_and_handles() {
         assert_eq!(file.stat(&rig.cx()).unwrap().attr.mode, 0o600, "{mode}");
     }
 }
+
+#[test]
+fn a_root_that_is_a_file_can_be_opened() {
+    for mode in InteropMode::ALL {
+        let rig = Rig::new(mode);
+        rig.outside.change_type(b"", false).unwrap();
+        let rig = Setup::new(mode).mount_on(rig.server.clone());
+        for path in ["", "/"] {
+            assert_eq!(rig.stat(path).unwrap().attr.size, 0, "{mode}");
+            rig.open(path, OpenFlags::RDWR).unwrap();
+            let directory = rig.open(path, OpenFlags::DIRECTORY);
+            assert_eq!(errno(directory), Errno::ENOTDIR, "{mode}");
+        }
+        assert_eq!(errno(rig.stat("x")), Errno::ENOTDIR);
+        assert_eq!(errno(rig.mkdir("x")), Errno::ENOTDIR);
+        assert_eq!(errno(rig.stat("/.")), Errno::ENOTDIR);
+    }
+}
