@@ -6,7 +6,6 @@
 //! fid it was taken through.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,15 +14,35 @@ use parking_lot::Mutex;
 
 use crate::host::{Errno, Identity, Result};
 
-/// Most locks of all fids on one file. Splitting and searching take time in proportion.
-const LOCKS_PER_FILE_MAX: usize = 1024;
+/// Most locks on one file. Splitting and searching take time in proportion.
+const FILE_LOCKS_MAX: usize = 1024;
+
+/// Most locks of one session, on all files.
+const SESSION_LOCKS_MAX: usize = 16_384;
+
+/// Longest client id in bytes: it is the name of a node.
+const CLIENT_ID_MAX: usize = 255;
 
 /// Who holds a lock.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Owner {
-    pub(super) session: u64,
+    session: u64,
     pub(super) proc_id: u32,
     pub(super) client_id: Vec<u8>,
+}
+
+impl Owner {
+    /// A process of a client; `ENAMETOOLONG` for a client id that is no name of a node.
+    pub(super) fn new(session: u64, proc_id: u32, client_id: &[u8]) -> Result<Owner> {
+        if client_id.len() > CLIENT_ID_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
+        Ok(Owner {
+            session,
+            proc_id,
+            client_id: client_id.to_vec(),
+        })
+    }
 }
 
 /// A lock: bytes from `start` to `last`, both included.
@@ -105,20 +124,56 @@ struct Held {
     handle: u64,
 }
 
-/// All locks, by file. The lock of the map is a leaf.
+/// All locks.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    files: Mutex<HashMap<Identity, Vec<Held>>>,
+    /// A leaf: no other lock is taken under it.
+    table: Mutex<Table>,
     next_handle: AtomicU64,
 }
 
+#[derive(Debug, Default)]
+struct Table {
+    /// Never empty lists.
+    files: HashMap<Identity, Vec<Held>>,
+    /// How many locks each session has; never none.
+    sessions: HashMap<u64, usize>,
+}
+
 impl Locks {
-    /// A handle for locks on `file`; they end when it is dropped.
-    pub(super) fn handle(self: &Arc<Locks>, file: Identity) -> Handle {
+    /// A handle for locks of `session` on `file`; they end when it is dropped.
+    pub(super) fn handle(self: &Arc<Locks>, session: u64, file: Identity) -> Handle {
         Handle {
             locks: self.clone(),
+            session,
             file,
             number: self.next_handle.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Table {
+    fn held(&self, file: Identity) -> &[Held] {
+        self.files.get(&file).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether `session` may not have another lock on `file`.
+    fn is_full(&self, file: Identity, session: u64) -> bool {
+        let own = self.sessions.get(&session).copied().unwrap_or_default();
+        self.held(file).len() >= FILE_LOCKS_MAX || own >= SESSION_LOCKS_MAX
+    }
+
+    /// Lets `change` change the locks of `session` on `file`, and counts what is left.
+    fn change(&mut self, file: Identity, session: u64, change: impl FnOnce(&mut Vec<Held>)) {
+        let mut held = self.files.remove(&file).unwrap_or_default();
+        let before = held.len();
+        change(&mut held);
+        let own = self.sessions.remove(&session).unwrap_or_default() + held.len() - before;
+        if own > 0 {
+            self.sessions.insert(session, own);
+        }
+        if !held.is_empty() {
+            self.files.insert(file, held);
         }
     }
 }
@@ -127,6 +182,7 @@ impl Locks {
 #[derive(Debug)]
 pub(super) struct Handle {
     locks: Arc<Locks>,
+    session: u64,
     file: Identity,
     number: u64,
 }
@@ -135,18 +191,23 @@ impl Handle {
     /// Takes `lock`, replacing what its owner holds in that range; `false` when somebody else's
     /// stands in the way, and then nothing changes. Never waits. `ENOLCK` when there are too many.
     pub(super) fn take(&self, lock: Lock) -> Result<bool> {
-        let mut files = self.locks.files.lock();
-        let held = files.entry(self.file).or_default();
-        if held.iter().any(|held| held.lock.conflicts(&lock)) {
+        let mut table = self.locks.table.lock();
+        if table
+            .held(self.file)
+            .iter()
+            .any(|held| held.lock.conflicts(&lock))
+        {
             return Ok(false);
         }
-        if held.len() >= LOCKS_PER_FILE_MAX {
+        if table.is_full(self.file, self.session) {
             return Err(Errno::NOLCK);
         }
-        cut(held, &lock);
-        held.push(Held {
-            lock,
-            handle: self.number,
+        table.change(self.file, self.session, |held| {
+            cut(held, &lock);
+            held.push(Held {
+                lock,
+                handle: self.number,
+            });
         });
         Ok(true)
     }
@@ -154,37 +215,28 @@ impl Handle {
     /// Gives back what the owner of `range` holds in it, through whichever handle. `ENOLCK` when
     /// that would leave too many pieces.
     pub(super) fn give_back(&self, range: &Lock) -> Result<()> {
-        if let Entry::Occupied(mut file) = self.locks.files.lock().entry(self.file) {
-            let held = file.get_mut();
-            if held.len() >= LOCKS_PER_FILE_MAX && splits(held, range) {
-                return Err(Errno::NOLCK);
-            }
-            cut(held, range);
-            if held.is_empty() {
-                file.remove();
-            }
+        let mut table = self.locks.table.lock();
+        if table.is_full(self.file, self.session) && splits(table.held(self.file), range) {
+            return Err(Errno::NOLCK);
         }
+        table.change(self.file, self.session, |held| cut(held, range));
         Ok(())
     }
 
     /// A lock of somebody else that stands in the way of `lock`.
     pub(super) fn conflict(&self, lock: &Lock) -> Option<Lock> {
-        let files = self.locks.files.lock();
-        let mut held = files.get(&self.file)?.iter();
+        let table = self.locks.table.lock();
+        let mut held = table.held(self.file).iter();
         held.find(|held| held.lock.conflicts(lock))
             .map(|held| held.lock.clone())
     }
-}
 
-impl Handle {
     /// Ends the locks that were taken through this handle.
     pub(super) fn end(&self) {
-        if let Entry::Occupied(mut file) = self.locks.files.lock().entry(self.file) {
-            file.get_mut().retain(|held| held.handle != self.number);
-            if file.get().is_empty() {
-                file.remove();
-            }
-        }
+        let mut table = self.locks.table.lock();
+        table.change(self.file, self.session, |held| {
+            held.retain(|held| held.handle != self.number);
+        });
     }
 }
 

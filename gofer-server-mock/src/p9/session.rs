@@ -11,7 +11,7 @@ use gofer_transport::TransportKind;
 use super::fids::{Fids, Target};
 use super::reply::Reply;
 use super::{SHARED, locks};
-use crate::host::{Errno, Export, Result, Stat};
+use crate::host::{Errno, Export, Identity, Result, Stat};
 use crate::limits::Limits;
 
 /// Tells the sessions of this process apart.
@@ -106,11 +106,12 @@ impl Session {
     }
 
     /// Who asks for a lock.
-    pub(super) fn lock_owner(&self, proc_id: u32, client_id: &[u8]) -> locks::Owner {
-        locks::Owner {
-            session: self.number,
-            proc_id,
-            client_id: client_id.to_vec(),
-        }
+    pub(super) fn lock_owner(&self, proc_id: u32, client_id: &[u8]) -> Result<locks::Owner> {
+        locks::Owner::new(self.number, proc_id, client_id)
+    }
+
+    /// For locks on `file`.
+    pub(super) fn lock_handle(&self, file: Identity) -> locks::Handle {
+        SHARED.locks.handle(self.number, file)
     }
 }

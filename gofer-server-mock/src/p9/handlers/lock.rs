@@ -15,7 +15,7 @@ impl Session {
         if request.flags.contains(LockFlags::RECLAIM) {
             return Err(Errno::INVAL);
         }
-        let owner = self.lock_owner(request.proc_id, request.client_id);
+        let owner = self.lock_owner(request.proc_id, request.client_id)?;
         let exclusive = request.r#type == LockType::WRITE;
         let lock = Lock::new(exclusive, request.start, request.length, owner)?;
         let granted = match request.r#type {
@@ -44,7 +44,7 @@ impl Session {
             LockType::WRITE | LockType::UNLOCK => true,
             _ => return Err(Errno::INVAL),
         };
-        let owner = self.lock_owner(request.proc_id, request.client_id);
+        let owner = self.lock_owner(request.proc_id, request.client_id)?;
         let lock = Lock::new(exclusive, request.start, request.length, owner)?;
         match open.handle.conflict(&lock) {
             Some(held) => reply.send(Rgetlock {

@@ -8,7 +8,6 @@ use gofer_9p::wire::{
 };
 
 use crate::host::{Created, Errno, FileType, Name, OFlags, OpenFile, Owner, Result};
-use crate::p9::SHARED;
 use crate::p9::fids::{Open, State, Target};
 use crate::p9::reply::Reply;
 use crate::p9::session::Session;
@@ -121,7 +120,7 @@ impl Session {
             reply.fd = file.donate();
         }
         let node = file.node().clone();
-        let handle = SHARED.locks.handle(node.identity());
+        let handle = self.lock_handle(node.identity());
         let target = Target {
             node,
             root: before.root.clone(),

@@ -6,19 +6,17 @@ const FILE: Identity = Identity {
     ino: 3,
 };
 
+const SESSION: u64 = 5;
+
 fn lock(process: u32, exclusive: bool, start: u64, length: u64) -> Lock {
-    let owner = Owner {
-        session: 0,
-        proc_id: process,
-        client_id: b"node".to_vec(),
-    };
+    let owner = Owner::new(SESSION, process, b"node").unwrap();
     Lock::new(exclusive, start, length, owner).unwrap()
 }
 
 fn ranges(locks: &Arc<Locks>) -> Vec<(u32, bool, u64, u64)> {
-    let files = locks.files.lock();
-    let held = files.get(&FILE).map(Vec::as_slice).unwrap_or_default();
-    let mut ranges: Vec<_> = held
+    let table = locks.table.lock();
+    let mut ranges: Vec<_> = table
+        .held(FILE)
         .iter()
         .map(|held| &held.lock)
         .map(|lock| {
@@ -34,10 +32,18 @@ fn ranges(locks: &Arc<Locks>) -> Vec<(u32, bool, u64, u64)> {
     ranges
 }
 
+fn assert_nothing_left(locks: &Locks) {
+    let table = locks.table.lock();
+    assert!(
+        table.files.is_empty() && table.sessions.is_empty(),
+        "{table:?}"
+    );
+}
+
 #[test]
 fn readers_share_and_writers_do_not() {
     let locks = Arc::new(Locks::default());
-    let (a, b) = (locks.handle(FILE), locks.handle(FILE));
+    let (a, b) = (locks.handle(SESSION, FILE), locks.handle(SESSION, FILE));
     assert_eq!(a.take(lock(1, false, 0, 10)), Ok(true));
     assert_eq!(b.take(lock(2, false, 5, 10)), Ok(true));
     assert_eq!(b.take(lock(2, true, 9, 1)), Ok(false));
@@ -52,7 +58,7 @@ fn readers_share_and_writers_do_not() {
 #[test]
 fn a_lock_replaces_and_splits_those_of_its_owner() {
     let locks = Arc::new(Locks::default());
-    let handle = locks.handle(FILE);
+    let handle = locks.handle(SESSION, FILE);
     assert_eq!(handle.take(lock(1, true, 0, 0)), Ok(true));
     assert_eq!(handle.take(lock(1, false, 10, 10)), Ok(true));
     assert_eq!(
@@ -66,19 +72,19 @@ fn a_lock_replaces_and_splits_those_of_its_owner() {
     );
     handle.give_back(&lock(1, true, 0, 0)).unwrap();
     assert_eq!(ranges(&locks), []);
-    assert!(locks.files.lock().is_empty());
+    assert_nothing_left(&locks);
 }
 
 #[test]
 fn locks_end_with_their_handle_alone() {
     let locks = Arc::new(Locks::default());
-    let (first, second) = (locks.handle(FILE), locks.handle(FILE));
+    let (first, second) = (locks.handle(SESSION, FILE), locks.handle(SESSION, FILE));
     assert_eq!(first.take(lock(1, true, 0, 10)), Ok(true));
     assert_eq!(second.take(lock(1, true, 20, 10)), Ok(true));
     drop(first);
     assert_eq!(ranges(&locks), [(1, true, 20, 10)]);
     drop(second);
-    assert!(locks.files.lock().is_empty());
+    assert_nothing_left(&locks);
 }
 
 #[test]
@@ -88,21 +94,51 @@ fn the_last_byte_is_as_good_as_any() {
     let owner = top.owner.clone();
     assert_eq!(Lock::new(true, u64::MAX, 2, owner), Err(Errno::INVAL));
     let locks = Arc::new(Locks::default());
-    let handle = locks.handle(FILE);
+    let handle = locks.handle(SESSION, FILE);
     assert_eq!(handle.take(lock(1, true, 0, 0)), Ok(true));
     handle.give_back(&top).unwrap();
     assert_eq!(ranges(&locks), [(1, true, 0, u64::MAX)]);
 }
 
 #[test]
-fn too_many_locks_are_refused_and_pieces_count() {
+fn too_many_locks_on_a_file_are_refused_and_pieces_count() {
     let locks = Arc::new(Locks::default());
-    let handle = locks.handle(FILE);
-    for index in 0..LOCKS_PER_FILE_MAX as u64 {
+    let handle = locks.handle(SESSION, FILE);
+    for index in 0..FILE_LOCKS_MAX as u64 {
         assert_eq!(handle.take(lock(1, true, index * 4, 3)), Ok(true));
     }
     assert_eq!(handle.take(lock(1, true, 1 << 40, 1)), Err(Errno::NOLCK));
     assert_eq!(handle.give_back(&lock(1, true, 1, 1)), Err(Errno::NOLCK));
     handle.give_back(&lock(1, true, 0, 3)).unwrap();
     handle.give_back(&lock(1, true, 5, 1)).unwrap();
+}
+
+#[test]
+fn a_session_cannot_have_more_than_its_share() {
+    let locks = Arc::new(Locks::default());
+    let mut handles = Vec::new();
+    let mut taken = 0;
+    'all: for ino in 0.. {
+        let handle = locks.handle(SESSION, Identity { ino, ..FILE });
+        for index in 0..1000 {
+            match handle.take(lock(1, true, index * 2, 1)) {
+                Ok(granted) => taken += usize::from(granted),
+                Err(errno) => {
+                    assert_eq!(errno, Errno::NOLCK);
+                    break 'all;
+                }
+            }
+        }
+        handles.push(handle);
+    }
+    assert_eq!(taken, SESSION_LOCKS_MAX);
+    let other = locks.handle(SESSION + 1, FILE);
+    let owner = Owner::new(SESSION + 1, 1, b"").unwrap();
+    assert_eq!(
+        other.take(Lock::new(true, 1 << 40, 1, owner).unwrap()),
+        Ok(true)
+    );
+    drop((handles, other));
+    assert_nothing_left(&locks);
+    assert_eq!(Owner::new(1, 1, &[b'x'; 256]), Err(Errno::NAMETOOLONG));
 }
