@@ -8,6 +8,8 @@
 pub mod behaviour;
 pub mod clock;
 pub mod mem_remote;
+#[cfg(test)]
+mod model;
 pub mod outside;
 
 pub use clock::TestClock;

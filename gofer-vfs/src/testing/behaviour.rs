@@ -25,6 +25,7 @@ mod remove;
 mod rename;
 mod shared;
 mod shared_handles;
+mod times;
 mod xattrs;
 
 use std::sync::{Arc, LazyLock};
@@ -154,6 +155,7 @@ pub fn cases() -> &'static [Case] {
             remove::CASES,
             rename::CASES,
             attributes::CASES,
+            times::CASES,
             permissions::CASES,
             directories::CASES,
             xattrs::CASES,

@@ -44,7 +44,7 @@ impl MemConfig {
     pub fn like_lisafs() -> MemConfig {
         MemConfig {
             capabilities: Capabilities {
-                protocol: "memory, like lisafs".to_owned(),
+                protocol: "memory, whole paths".to_owned(),
                 rename_flags: RenameFlags::empty(),
                 multi_walk: true,
                 owner_on_create: true,
@@ -62,7 +62,7 @@ impl MemConfig {
     /// A connection that behaves like 9P: one name a walk, no file in replies to `make`.
     pub fn like_9p() -> MemConfig {
         let mut config = MemConfig::like_lisafs();
-        config.capabilities.protocol = "memory, like 9P".to_owned();
+        config.capabilities.protocol = "memory, one name at a time".to_owned();
         config.capabilities.multi_walk = false;
         config.found_on_make = false;
         config
