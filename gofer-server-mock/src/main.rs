@@ -1,5 +1,7 @@
 //! The `gofer-server-mock` program.
 
+#![forbid(unsafe_code)]
+
 fn main() -> std::process::ExitCode {
     gofer_server_mock::run(std::env::args_os())
 }

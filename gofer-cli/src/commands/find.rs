@@ -32,7 +32,7 @@ pub struct FindArgs {
     #[arg(long, value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub name: Option<Pattern>,
     /// The same without regard to case
-    #[arg(long, value_name = "GLOB", 
+    #[arg(long, value_name = "GLOB",
           value_parser = OsStringValueParser::new().try_map(glob_any_case))]
     pub iname: Option<Pattern>,
     /// The whole path matches this pattern; quote it

@@ -1,3 +1,5 @@
+//! The table of tags and fids by itself.
+
 use super::*;
 use crate::wire::{Qid, Qids, RMessage, Rclunk, Rgetattr, Tgetattr, Twalk};
 

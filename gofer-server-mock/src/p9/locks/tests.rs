@@ -1,3 +1,5 @@
+//! Byte ranges of locks.
+
 use super::*;
 
 const FILE: Identity = Identity {

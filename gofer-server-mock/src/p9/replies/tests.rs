@@ -1,3 +1,5 @@
+//! Replies to a client that reads slowly or not at all.
+
 use gofer_9p::wire::{HEADER_SIZE, Header, Message, Rclunk, Rread, Rrename};
 
 use super::*;

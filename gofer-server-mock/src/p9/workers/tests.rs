@@ -1,3 +1,5 @@
+//! Threads that come and go with the work.
+
 use gofer_9p::wire::{HEADER_SIZE, Version};
 use gofer_transport::TransportKind;
 
