@@ -178,16 +178,17 @@ impl Metadata {
         }
     }
 
-    /// The modification time to send, if the server does not know it.
-    pub(crate) fn unsent_mtime(&self) -> Option<Timestamp> {
-        self.mtime_dirty.then_some(self.attr.mtime)
+    /// The modification time to send, if the server does not know it; and, since that is sent
+    /// anyway, the access time if it does not know that.
+    pub(crate) fn unsent_times(&self) -> Option<(Timestamp, Option<Timestamp>)> {
+        let atime = self.atime_dirty.then_some(self.attr.atime);
+        self.mtime_dirty.then_some((self.attr.mtime, atime))
     }
 
-    /// The server has been told `mtime`.
-    pub(crate) fn sent_mtime(&mut self, mtime: Timestamp) {
-        if self.attr.mtime == mtime {
-            self.mtime_dirty = false;
-        }
+    /// The server has been told these times.
+    pub(crate) fn sent_times(&mut self, (mtime, atime): (Timestamp, Option<Timestamp>)) {
+        self.mtime_dirty &= self.attr.mtime != mtime;
+        self.atime_dirty &= Some(self.attr.atime) != atime;
     }
 
     pub(crate) fn set_mode(&mut self, mode: u16) {
@@ -318,9 +319,14 @@ mod tests {
         meta.touch_mtime(LATER);
         assert_eq!(meta.merge(1, regular()), Merge::Current);
         assert_eq!(meta.attr().mtime, LATER);
-        assert_eq!(meta.unsent_mtime(), Some(LATER));
-        meta.sent_mtime(LATER);
-        assert_eq!(meta.unsent_mtime(), None);
+        assert_eq!(meta.unsent_times(), Some((LATER, None)));
+        meta.touch_atime(LATER);
+        assert_eq!(meta.unsent_times(), Some((LATER, Some(LATER))));
+        meta.sent_times((LATER, Some(LATER)));
+        assert_eq!(meta.unsent_times(), None);
+        // An access time alone is not worth a request.
+        meta.touch_atime(LATER);
+        assert_eq!(meta.unsent_times(), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Modification times on their way to the server.
+//! Modification times, and with them access times, on their way to the server.
 //!
 //! Where this client's clock stamps files, the server has another modification time than the
 //! one programs saw, and it would show after an eviction. So once the last writer has closed,
@@ -142,10 +142,10 @@ fn run(shared: &Shared, sb: &Weak<Superblock>) {
     state.running = false;
 }
 
-/// The time to send, if the server does not know it and the file still has a name.
-fn unsent(node: &Node) -> Option<Timestamp> {
+/// The times to send, if the server does not know them and the file still has a name.
+fn unsent(node: &Node) -> Option<(Timestamp, Option<Timestamp>)> {
     let meta = node.inode().meta.lock();
-    meta.unsent_mtime().filter(|_| meta.attr().nlink > 0)
+    meta.unsent_times().filter(|_| meta.attr().nlink > 0)
 }
 
 /// Sends what waited. A server that does not answer is not asked again for each file.
@@ -161,11 +161,13 @@ fn send_all(waiting: HashMap<usize, Node>) {
 /// own time, and shows it once the file was evicted.
 fn send(node: &Node) -> Result<(), Errno> {
     let inode = node.inode();
-    let Some(mtime) = unsent(node) else {
+    let Some(times) = unsent(node) else {
         return Ok(());
     };
+    let (mtime, atime) = times;
     let set = SetAttr {
         mtime: Some(SetTime::At(mtime)),
+        atime: atime.map(SetTime::At),
         ..SetAttr::default()
     };
     node.sb().counters.times_sent.one();
@@ -174,7 +176,7 @@ fn send(node: &Node) -> Result<(), Errno> {
     let sent = node.remote().set_attr(&unattended_call(), &set, through);
     match sent {
         Ok(_) => {
-            inode.meta.lock().sent_mtime(mtime);
+            inode.meta.lock().sent_times(times);
             Ok(())
         }
         Err(error) => {
