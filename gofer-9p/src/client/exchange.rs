@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gofer_transport::codec::Reader;
 use gofer_transport::{TransportKind, Wait, Watch};
@@ -26,6 +26,9 @@ pub(super) const EXCHANGE_MAX: usize = 32;
 
 /// From this size on, the outbox takes no more messages of callers.
 const OUTBOX_MAX: usize = 4 << 20;
+
+/// How long a sender without room leaves the reading to others before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Parts of one send that are kept on the stack.
 const PARTS_MAX: usize = 8;
@@ -149,17 +152,11 @@ impl<'s> Exchange<'s> {
         payload: &[IoSlice<'_>],
         mut sink: Option<&mut Sink<'_, '_>>,
     ) -> RemoteResult<()> {
-        let count = self.desk.entries.len();
-        self.session.counts.round_trips.fetch_add(1, Relaxed);
-        self.session
-            .counts
-            .requests
-            .fetch_add(count as u64, Relaxed);
         let mut watch = None;
         let mut stage = Stage::Unsent;
         let mut state = self.session.lock();
         if let Some(place) = state.waiters.get_mut(self.waiter) {
-            place.pending = count;
+            place.pending = self.desk.entries.len();
         }
         let result = loop {
             if self.pending(&state) == 0 {
@@ -186,15 +183,25 @@ impl<'s> Exchange<'s> {
                 Stage::Sent if state.incoming.is_some() => {
                     state = self.read(state, sink.as_deref_mut());
                 }
-                _ => state = self.sleep(state, &mut watch),
+                _ => state = self.sleep(state, stage, &mut watch),
             }
         };
-        self.conclude(&mut state, stage, result.is_err());
+        let mut flushes = Vec::new();
+        match (result, stage) {
+            (_, Stage::Unsent) => {}
+            (Ok(()), _) => self.collect(&mut state),
+            (Err(_), _) => self.give_up(&mut state, &mut flushes),
+        }
+        state.outbox.extend_from_slice(&flushes);
         let work = !state.sending && !state.outbox.is_empty();
         state.hand_on();
         drop(state);
+        self.session.trace_bytes(&flushes);
         if work {
             self.session.kick();
+        }
+        if stage != Stage::Unsent {
+            self.session.count_trip(self.desk.entries.len());
         }
         result
     }
@@ -384,6 +391,7 @@ impl<'s> Exchange<'s> {
     fn sleep<'g>(
         &self,
         mut state: MutexGuard<'g, State>,
+        stage: Stage,
         watch: &mut Option<Watch<'s>>,
     ) -> MutexGuard<'g, State>
     where
@@ -395,6 +403,7 @@ impl<'s> Exchange<'s> {
             *watch = Some(cancel.watch(self.session.waker(self.waiter)));
             return self.session.lock();
         }
+        state.held_up |= stage == Stage::Unsent;
         let condvar = state.sleeps(self.waiter);
         match self.wait.deadline {
             Some(deadline) => drop(condvar.wait_until(&mut state, deadline)),
@@ -413,21 +422,21 @@ impl<'s> Exchange<'s> {
         }
     }
 
-    /// Collects the replies; gives up what has none.
-    fn conclude(&mut self, state: &mut State, stage: Stage, failed: bool) {
-        if stage == Stage::Unsent {
-            return;
-        }
+    /// Takes the replies, which are all there.
+    fn collect(&mut self, state: &mut State) {
         for entry in &mut self.desk.entries {
-            if failed {
-                entry.progress = Progress::GivenUp;
-                if let Some(flush) = state.table.give_up(entry.tag) {
-                    Tflush { oldtag: entry.tag }.encode(flush, &mut state.outbox);
-                }
-                continue;
-            }
             entry.progress = Progress::Answered;
             entry.reply = state.table.take_reply(entry.tag);
+        }
+    }
+
+    /// Leaves what has no reply yet to the table, and appends a Tflush for it.
+    fn give_up(&mut self, state: &mut State, flushes: &mut Vec<u8>) {
+        for entry in &mut self.desk.entries {
+            entry.progress = Progress::GivenUp;
+            if let Some(flush) = state.table.give_up(entry.tag) {
+                Tflush { oldtag: entry.tag }.encode(flush, flushes);
+            }
         }
     }
 }
@@ -482,9 +491,20 @@ impl Session {
             if role.is_none() && self.stream.kind() != TransportKind::Pipes {
                 role = self.lock().incoming.take();
             }
-            match self.stream.wait_output(role.is_some(), wait) {
+            // Whoever reads now may leave without a successor: look again, now and then.
+            let look_again = Instant::now() + LOOK_AGAIN;
+            let brief = Wait {
+                deadline: Some(
+                    wait.deadline
+                        .map_or(look_again, |deadline| deadline.min(look_again)),
+                ),
+                ..*wait
+            };
+            let bounds = if role.is_some() { wait } else { &brief };
+            match self.stream.wait_output(role.is_some(), bounds) {
                 Ok(()) => woken = true,
                 Err(_) if gave_up(wait).is_some() => break Ok(()),
+                Err(_) if gave_up(bounds).is_some() => woken = false,
                 Err(_) => break Err("sending failed"),
             }
         };
@@ -505,11 +525,10 @@ impl State {
     /// Lays down the sender's role with what could not be sent. What others added meanwhile
     /// goes behind.
     pub(super) fn return_outbox(&mut self, mut rest: Vec<u8>) {
-        let crowded = self.outbox.len() >= OUTBOX_MAX;
         rest.append(&mut self.outbox);
         self.outbox = rest;
         self.sending = false;
-        if crowded {
+        if std::mem::take(&mut self.held_up) {
             self.wake_all();
         }
     }

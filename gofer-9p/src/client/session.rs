@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) incoming: Option<Box<Incoming>>,
     /// Whether somebody has the sender's role.
     pub(super) sending: bool,
+    /// Whether somebody sleeps because the outbox is full.
+    pub(super) held_up: bool,
     /// Bytes that the sender takes along: whole messages, but the first may be the rest of one.
     pub(super) outbox: Vec<u8>,
     pub(super) dead: bool,
@@ -226,6 +228,12 @@ impl Session {
         let mut state = self.lock();
         state.return_outbox(bytes);
         state.hand_on();
+    }
+
+    /// Counts an exchange that was sent.
+    pub(super) fn count_trip(&self, requests: usize) {
+        self.counts.round_trips.fetch_add(1, Relaxed);
+        self.counts.requests.fetch_add(requests as u64, Relaxed);
     }
 
     /// Moves clunks that may go now to `out`.
