@@ -1,12 +1,15 @@
 //! The version, the message size, and servers that are none.
 
+use std::io::IoSlice;
 use std::time::Duration;
 
-use gofer_vfs::Errno;
+use gofer_vfs::remote::{Call, RemoteFilesystem};
+use gofer_vfs::{AttrMask, Errno};
 
-use super::peer::{Peer, play};
+use super::peer::{Peer, play, play_over_pipes};
+use crate::client::table::Effect;
 use crate::client::{Config, ConnectError, Filesystem};
-use crate::wire::{Rclunk, Rversion, TMessage, Tversion, Version};
+use crate::wire::{Data, Fid, Rclunk, Rversion, Rwrite, TMessage, Tversion, Twrite, Version};
 
 /// What the server makes of a request for some version.
 enum Answer {
@@ -187,4 +190,59 @@ fn a_silent_server_is_given_up() {
     let error = Filesystem::connect(stream, config).err().unwrap();
     assert_eq!(error.errno(), Errno::ETIMEDOUT);
     assert_eq!(thread.join().unwrap(), ["Tversion"]);
+}
+
+#[test]
+fn pipes_carry_a_connection_both_ways() {
+    let (stream, thread) = play_over_pipes(|peer: Peer| {
+        peer.agree();
+        peer.attach();
+        let write = peer.expect("Twrite");
+        let TMessage::Twrite(Twrite { data, .. }) = write.message() else {
+            return;
+        };
+        assert!(data.as_bytes().iter().all(|&byte| byte == 3));
+        peer.reply(
+            write.tag,
+            Rwrite {
+                count: data.len() as u32,
+            },
+        );
+        peer.expect("Tgetattr");
+        peer.drain();
+    });
+    let filesystem = Filesystem::connect(stream, Config::default()).unwrap();
+    let call = Call::default();
+    let root = filesystem.root(&call).unwrap();
+    // More than a pipe holds.
+    let bytes = vec![3; 500_000];
+    let written = filesystem.write(&call, &bytes);
+    assert_eq!(written, bytes.len() as u32);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| root.file.attr(&call, AttrMask::BASIC));
+        while filesystem.session.lock().incoming.is_some() {
+            std::thread::yield_now();
+        }
+        filesystem.shutdown();
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(error.errno, Errno::EIO);
+    });
+    drop((root, filesystem));
+    thread.join().unwrap();
+}
+
+impl Filesystem {
+    /// Writes through a fid that the peer does not ask about.
+    fn write(&self, call: &Call<'_>, bytes: &[u8]) -> u32 {
+        let mut exchange = self.session.begin(call);
+        let data = Data::apart(bytes.len());
+        let request = Twrite {
+            fid: Fid(0),
+            offset: 0,
+            data,
+        };
+        let index = exchange.push(request, Effect::None).unwrap();
+        exchange.run_with(&[IoSlice::new(bytes)], None).unwrap();
+        exchange.reply::<Twrite<'_>>(index).unwrap().count
+    }
 }

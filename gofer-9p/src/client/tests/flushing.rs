@@ -1,6 +1,6 @@
 //! Calls that are given up: what the server is told, and what becomes of late replies.
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,8 +12,8 @@ use gofer_vfs::{Access, AttrMask, Errno, Name};
 
 use super::peer::{Incoming, Peer, attached, attr, bytes, dir, file};
 use crate::wire::{
-    Data, Fid, Qids, Rclunk, Rflush, Rlopen, Rread, Rwalk, TMessage, Tag, Tclunk, Tflush, Twalk,
-    Version,
+    Data, Fid, Qids, Rclunk, Rflush, Rlopen, Rread, Rwalk, Rwrite, TMessage, Tag, Tclunk, Tflush,
+    Twalk, Twrite, Version,
 };
 
 fn cancel() -> Arc<Cancel> {
@@ -396,6 +396,61 @@ fn data_that_nobody_wants_any_more_is_skipped() {
         assert!(stat.join().unwrap().is_ok());
     });
     assert_eq!(filesystem.session.lock().table.tags_in_use(), 0);
+}
+
+#[test]
+fn a_message_given_up_in_its_middle_is_finished_by_the_next_sender() {
+    let flag = cancel();
+    let setter = flag.clone();
+    let (_filesystem, root, thread) = attached(Version::Base, move |peer| {
+        peer.reply(
+            peer.expect("Twalk").tag,
+            Rwalk {
+                wqids: Qids::new(&[]),
+            },
+        );
+        peer.reply(
+            peer.expect("Tlopen").tag,
+            Rlopen {
+                qid: file(1),
+                iounit: 0,
+            },
+        );
+        // The message is longer than what a socket holds.
+        let header = peer.next_head().unwrap();
+        setter.set();
+        let write = peer.next_body(header);
+        let TMessage::Twrite(Twrite { data, .. }) = write.message() else {
+            panic!()
+        };
+        assert!(data.len() > 1_000_000 && data.as_bytes().iter().all(|&byte| byte == 5));
+        let flush = flush_of(&peer, write.tag);
+        peer.reply(
+            write.tag,
+            Rwrite {
+                count: data.len() as u32,
+            },
+        );
+        peer.reply(flush, Rflush {});
+        peer.getattr(dir(1), 0o40755);
+    });
+    let mode = OpenMode {
+        access: Access::Write,
+        truncate: false,
+    };
+    let handle = root.file.open(&Call::default(), mode).unwrap();
+    let call = Call {
+        deadline: None,
+        cancel: Some(&flag),
+    };
+    let bytes = vec![5; 1 << 20];
+    let moved = handle.write_at(&call, &[IoSlice::new(&bytes)], 0);
+    assert_eq!(
+        (moved.n, moved.error),
+        (0, Some(RemoteError::unknown(Errno::EINTR)))
+    );
+    assert!(root.file.attr(&Call::default(), AttrMask::BASIC).is_ok());
+    thread.join().unwrap();
 }
 
 #[test]

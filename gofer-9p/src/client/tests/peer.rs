@@ -35,6 +35,11 @@ pub(super) struct Peer {
 impl Peer {
     /// The next request; `None` when the client has hung up.
     pub(super) fn next(&self) -> Option<Incoming> {
+        self.next_head().map(|header| self.next_body(header))
+    }
+
+    /// The header of the next request.
+    pub(super) fn next_head(&self) -> Option<Header> {
         let mut head = [0; HEADER_SIZE];
         let wait = Wait::default();
         if !self
@@ -44,14 +49,22 @@ impl Peer {
         {
             return None;
         }
-        let header = Header::decode(&head, MSIZE_MAX).unwrap();
+        Some(Header::decode(&head, MSIZE_MAX).unwrap())
+    }
+
+    /// The rest of a request.
+    pub(super) fn next_body(&self, header: Header) -> Incoming {
         let mut body = vec![0; header.body_size()];
-        assert!(self.stream.receive_exact(&mut body, None, &wait).unwrap());
-        Some(Incoming {
+        assert!(
+            self.stream
+                .receive_exact(&mut body, None, &Wait::default())
+                .unwrap()
+        );
+        Incoming {
             tag: header.tag,
             kind: header.kind,
             body,
-        })
+        }
     }
 
     /// Whether another request waits.
@@ -171,6 +184,17 @@ pub(super) fn play<T: Send + 'static>(
         ours,
         std::thread::spawn(move || script(Peer { stream: theirs })),
     )
+}
+
+/// As [`play`], over a pipe for each direction.
+pub(super) fn play_over_pipes<T: Send + 'static>(
+    script: impl FnOnce(Peer) -> T + Send + 'static,
+) -> (Stream, JoinHandle<T>) {
+    let (there_out, here_in) = rustix::pipe::pipe().map(|(r, w)| (w, r)).unwrap();
+    let (there_in, here_out) = rustix::pipe::pipe().unwrap();
+    let stream = Stream::from_pipes(there_in, there_out).unwrap();
+    let thread = std::thread::spawn(move || script(Peer { stream }));
+    (Stream::from_pipes(here_in, here_out).unwrap(), thread)
 }
 
 /// A connection of `version` whose peer goes on with `script` after the attach.
