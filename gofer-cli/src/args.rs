@@ -28,6 +28,36 @@ Environment:
   LS_COLORS, NO_COLOR, CLICOLOR_FORCE, COLUMNS, TZ
 Flags beat -o, -o beats the environment, that beats the profile, that beats the file's defaults.";
 
+/// What `-h` prints.
+pub const BRIEF: &str = "\
+gofer-cli: a shell on a gofer, over 9P2000.L or lisafs
+
+Usage: gofer-cli [FLAGS] [COMMAND] [ARGUMENTS]     without a command, the shell
+
+Look      ls tree stat walk cat head tail find du df readlink xattr
+Change    mkdir rmdir rm mv rename cp ln touch truncate mknod chmod chown
+Copy      get put cp
+Session   cd pwd as sync options cache stats help exit lcd lpwd lls history
+Programs  shell serve completions man
+
+Connection, before or after the command:
+  --root DIR             start a server on DIR for this command [default: .]
+  --lisafs               speak lisafs instead of 9P2000.L
+  --trans fd|unix|tcp    how to reach a server [default: fd]
+  --address ADDRESS      path of its socket, or HOST:PORT
+  --rfdno N, --wfdno N   descriptors that are connected already
+  -o KEY=VALUE,...       mount options; `gofer-cli options` shows those in effect
+  --aname PATH, --uname USER, --timeout SECONDS, --readonly
+  --uid N, --gid N, --groups N,...       act as somebody else
+  --profile NAME, --config FILE          named connections
+  --trace[=FILE]         one line per message
+
+Output:
+  --json, --color auto|always|never, -v, -q, --no-progress
+
+Help: --help for everything with examples and exit codes, `help COMMAND` for a command.
+";
+
 /// A shell on a gofer: look at, change and copy files through any 9P2000.L or lisafs server.
 ///
 /// Without a server to connect to, one is started on --root for as long as the command runs.
@@ -38,11 +68,17 @@ Flags beat -o, -o beats the environment, that beats the profile, that beats the 
     bin_name = "gofer-cli",
     version,
     disable_help_subcommand = true,
+    disable_help_flag = true,
     max_term_width = 100,
-    after_help = "Exit codes and examples: --help. Help on a command: gofer-cli help COMMAND",
     after_long_help = format!("{EXAMPLES}\n\n{}\n\n{ENVIRONMENT}", exit::TABLE),
 )]
 pub struct Cli {
+    /// Print one screen of help
+    #[arg(short = 'h')]
+    pub brief: bool,
+    /// Print all of the help
+    #[arg(long, action = clap::ArgAction::HelpLong)]
+    pub help: Option<bool>,
     #[command(flatten)]
     pub connection: ConnectionArgs,
     #[command(flatten)]
@@ -300,6 +336,15 @@ mod tests {
     fn the_definitions_are_consistent() {
         Cli::command().debug_assert();
         ShellLine::command().debug_assert();
+    }
+
+    #[test]
+    fn the_screen_of_help_names_every_command() {
+        for command in Cli::command().get_subcommands() {
+            let name = format!(" {}", command.get_name());
+            assert!(BRIEF.contains(&name), "{name}");
+        }
+        assert!(BRIEF.lines().count() <= 40);
     }
 
     #[test]

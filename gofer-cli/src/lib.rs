@@ -65,6 +65,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Does what was asked; `ui` is for the error that comes back.
 fn main(cli: Cli, ui: &mut Ui) -> CliResult<()> {
+    if cli.brief {
+        ui.write(args::BRIEF.as_bytes())?;
+        return ui.flush();
+    }
     let command = cli.command.unwrap_or(TopCommand::Shell(Default::default()));
     match &command {
         TopCommand::Completions { shell } => return manual::completions(ui, *shell),
@@ -91,8 +95,10 @@ fn main(cli: Cli, ui: &mut Ui) -> CliResult<()> {
     let connection =
         Target::new(settings, &cli.connection)?.connect(&|| logging::tracer(trace.as_deref()))?;
     logging::start(cli.output.verbose);
+    let interrupts = signals::watch()?;
     let mut session = Session {
-        client: Client::new(connection, credentials, signals::watch()?),
+        client: Client::new(connection, credentials, interrupts.cancel),
+        at_prompt: interrupts.at_prompt,
         ui: Ui::new(&cli.output),
         history: Vec::new(),
     };

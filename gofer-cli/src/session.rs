@@ -1,5 +1,8 @@
 //! What a command is given: the connected tree and a place to speak.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use crate::client::Client;
 use crate::ui::Ui;
 
@@ -9,6 +12,8 @@ pub struct Session {
     pub client: Client,
     /// The output.
     pub ui: Ui,
+    /// Told when a line is being typed.
+    pub at_prompt: Arc<AtomicBool>,
     /// Lines typed in this shell and before, for `history`.
     pub history: Vec<String>,
 }

@@ -1,6 +1,7 @@
 //! `help`: explains a command, or lists them.
 
-use clap::{Args, CommandFactory};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser};
 
 use crate::args::ShellLine;
 use crate::error::{CliError, CliResult};
@@ -44,6 +45,12 @@ pub fn text(words: &[String]) -> CliResult<String> {
         );
         return Ok(text);
     }
+    // The same words as `COMMAND --help` gives, by the same way.
+    let asked = words.iter().map(String::as_str).chain(["--help"]);
+    match ShellLine::try_parse_from(asked) {
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(error.to_string()),
+        _ => {}
+    }
     let mut command = &mut root;
     for word in words {
         let Some(found) = command.find_subcommand_mut(word) else {
@@ -53,5 +60,6 @@ pub fn text(words: &[String]) -> CliResult<String> {
         };
         command = found;
     }
-    Ok(command.render_long_help().to_string())
+    // Commands that hand their flags on have none of their own.
+    Ok(command.render_help().to_string())
 }

@@ -12,6 +12,7 @@ use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use clap::{Args, Parser};
 use rustyline::error::ReadlineError;
@@ -74,12 +75,16 @@ fn interactive(session: &mut Session) -> CliResult<()> {
     if session.ui.terminal {
         session.ui.note("help lists the commands, Ctrl-D leaves");
     }
+    let at_prompt = session.at_prompt.clone();
     let cell = RefCell::new(session);
     editor.set_helper(Some(Helper::new(&cell)));
     let mut failed = false;
     let result = loop {
         let prompt = prompt::prompt(&cell.borrow(), failed);
-        match editor.readline(&prompt) {
+        at_prompt.store(true, Ordering::SeqCst);
+        let line = editor.readline(&prompt);
+        at_prompt.store(false, Ordering::SeqCst);
+        match line {
             Ok(line) => {
                 let session = &mut **cell.borrow_mut();
                 if editor.add_history_entry(&line).unwrap_or(false) {

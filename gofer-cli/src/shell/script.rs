@@ -32,21 +32,22 @@ pub fn run(
             let text = format!("line {number} is longer than {LINE_MAX} bytes, the limit");
             return Err(CliError::usage(text));
         }
+        if numbered {
+            session.ui.set_place(format!("line {number}: "));
+        }
         let mut failed = false;
         let next = run_line(session, &line, &mut |session, statement, error| {
-            let error = match numbered {
-                true => error.within(&format!("line {number}")),
-                false => error,
-            };
+            // Shown here, where the line is known; what is left is how to exit.
+            session.ui.error(&error);
+            let exit = error.exit();
             if statement.ignore_error && !error.is_fatal() {
-                session.ui.error(&error);
                 return Ok(());
             }
-            if !keep_going {
-                return Err(error);
+            if !keep_going || error.is_fatal() {
+                return Err(CliError::told(exit));
             }
             failed = true;
-            session.client.note(&session.ui, &mut tally, Err(error))
+            tally.note(Err(CliError::told(exit)), |_| {})
         })?;
         if !failed {
             tally.note(Ok(()), |_| {})?;
@@ -55,5 +56,6 @@ pub fn run(
             break;
         }
     }
+    session.ui.set_place(String::new());
     tally.finish()
 }

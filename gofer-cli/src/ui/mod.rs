@@ -38,6 +38,7 @@ pub struct Ui {
     pub colors: Option<FileColors>,
     color_errors: bool,
     prefix: &'static str,
+    place: String,
 }
 
 impl Ui {
@@ -58,6 +59,7 @@ impl Ui {
             colors: wants(terminal).then(FileColors::from_env),
             color_errors: wants(stderr_terminal),
             prefix: "gofer-cli: ",
+            place: String::new(),
         }
     }
 
@@ -97,6 +99,11 @@ impl Ui {
     /// Drops the program's name from messages: in an interactive shell everybody knows it.
     pub fn without_prefix(&mut self) {
         self.prefix = "";
+    }
+
+    /// Puts `place`, such as `line 3: `, before messages from now on.
+    pub fn set_place(&mut self, place: String) {
+        self.place = place;
     }
 
     /// Writes data.
@@ -164,9 +171,9 @@ impl Ui {
         }
         let mut text = if self.color_errors {
             let bold = color::ERROR;
-            format!("{bold}{}{error}{bold:#}", self.prefix)
+            format!("{bold}{}{}{error}{bold:#}", self.prefix, self.place)
         } else {
-            format!("{}{error}", self.prefix)
+            format!("{}{}{error}", self.prefix, self.place)
         };
         if !self.quiet {
             for hint in error.hints() {

@@ -1,0 +1,174 @@
+//! Runs the program in a clean environment and looks at what it says.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// What a run of the program left behind.
+#[derive(Debug)]
+pub struct Run {
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+    pub code: Option<i32>,
+}
+
+impl Run {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.stdout.clone()).expect("text")
+    }
+
+    /// Standard output as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.stdout).expect("json")
+    }
+
+    /// Everything, for a snapshot.
+    pub fn all(&self) -> String {
+        let code = self
+            .code
+            .map_or("signal".to_owned(), |code| code.to_string());
+        format!(
+            "{}{}[exit {code}]",
+            String::from_utf8_lossy(&self.stdout),
+            self.stderr
+        )
+    }
+
+    /// Asserts success and silence on standard error.
+    #[track_caller]
+    pub fn ok(self) -> Run {
+        assert_eq!((self.code, self.stderr.as_str()), (Some(0), ""), "{self:?}");
+        self
+    }
+
+    /// Asserts an exit code.
+    #[track_caller]
+    pub fn fails(self, code: i32) -> Run {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+}
+
+/// A directory served by the program's own server, over one protocol.
+pub struct Tree {
+    pub dir: TempDir,
+    pub lisafs: bool,
+}
+
+impl Tree {
+    /// An empty tree. Others may look into it: tests act as other users.
+    pub fn new(lisafs: bool) -> Tree {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = TempDir::new().expect("temporary directory");
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), open).expect("chmod");
+        Tree { dir, lisafs }
+    }
+
+    /// Where `name` is on the host.
+    pub fn host(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file on the host.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.host(name), content).expect("write");
+    }
+
+    /// What a host file holds.
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.host(name)).expect("read")
+    }
+
+    /// The command, with the flags that lead to this tree.
+    pub fn command<A: AsRef<OsStr>>(&self, args: &[A]) -> Command {
+        let mut command = gofer();
+        command.arg("--root").arg(self.dir.path());
+        if self.lisafs {
+            command.arg("--lisafs");
+        }
+        command.args(args);
+        command
+    }
+
+    /// Runs a command given as words without blanks in them.
+    pub fn run(&self, line: &str) -> Run {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        finish(self.command(&args), b"")
+    }
+
+    /// Runs a script through the shell's standard input.
+    pub fn script(&self, flags: &[&str], script: &str) -> Run {
+        let args: Vec<&str> = [&["shell"], flags].concat();
+        finish(self.command(&args), script.as_bytes())
+    }
+}
+
+/// Runs `test` over both protocols.
+pub fn both(test: impl Fn(&Tree)) {
+    for lisafs in [false, true] {
+        test(&Tree::new(lisafs));
+    }
+}
+
+/// The program without the user's environment.
+pub fn gofer() -> Command {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    let home = HOME.get_or_init(|| {
+        let home = std::env::temp_dir().join(format!("gofer-cli-home-{}", std::process::id()));
+        std::fs::create_dir_all(&home).expect("home");
+        home
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gofer-cli"));
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", home)
+        .env("TZ", "UTC")
+        .env("COLUMNS", "100");
+    command
+}
+
+/// Runs `command` with `input` and collects what it says.
+pub fn finish(mut command: Command, input: &[u8]) -> Run {
+    use std::io::Write;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("spawn");
+    let mut stdin = child.stdin.take().expect("stdin");
+    let input = input.to_vec();
+    // A program that does not read its input must not hold up the test.
+    let writer = std::thread::spawn(move || {
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().expect("wait");
+    writer.join().expect("writer");
+    Run {
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).expect("text"),
+        code: output.status.code(),
+    }
+}
+
+/// Snapshot settings that hide what differs from run to run.
+pub fn stable(paths: &[&Path], check: impl FnOnce()) {
+    let mut settings = insta::Settings::clone_current();
+    for path in paths {
+        settings.add_filter(&path.display().to_string(), "[DIR]");
+    }
+    settings.add_filter(
+        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{9}( \+0000|Z)",
+        "[TIME]",
+    );
+    settings.add_filter(r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d", "[DATE TIME]");
+    settings.add_filter(r"after \d+\.\d s", "after [N] s");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(check);
+}

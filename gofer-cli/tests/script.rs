@@ -1,0 +1,135 @@
+//! The shell without a terminal: scripts and `-c`.
+
+use crate::common::{both, finish};
+
+#[test]
+fn commands_share_a_directory_and_quotes_work() {
+    both(|tree| {
+        let script =
+            "mkdir 'a b'  # comment\ncd a\\ b\npwd\ntouch \"x y\" $'n\\xff'\nls\ncd -\npwd\n";
+        let run = tree.script(&["-q"], script).ok();
+        assert_eq!(run.stdout, b"/a b\nn\xff\nx y\n/\n");
+    });
+}
+
+#[test]
+fn patterns_expand_on_the_remote_side_and_put_on_the_local_one() {
+    both(|tree| {
+        let here = tempfile::TempDir::new().unwrap();
+        for name in ["1.txt", "2.txt", "3.md"] {
+            std::fs::write(here.path().join(name), name).unwrap();
+        }
+        let script = format!(
+            "lcd {}\nmkdir d\nput *.txt d\nls d/*\nls d/{{1,2}}.[a-z]*\ntouch './-l'\nls *\nls '*'\n",
+            here.path().display()
+        );
+        let run = tree.script(&["-k"], &script).fails(6);
+        assert_eq!(
+            run.text(),
+            "d/1.txt\nd/2.txt\nd/1.txt\nd/2.txt\n./-l\n\nd:\n1.txt\n2.txt\n"
+        );
+        assert!(
+            run.stderr.contains("line 8: stat *: no such file"),
+            "{run:?}"
+        );
+    });
+}
+
+#[test]
+fn the_first_error_ends_a_script() {
+    both(|tree| {
+        tree.write("a", "A");
+        let run = tree.script(&[], "cat a\ncat nope\ncat a\n").fails(1);
+        assert_eq!(run.text(), "A");
+        assert_eq!(
+            run.stderr,
+            "gofer-cli: line 2: open nope: no such file or directory (ENOENT)\n"
+        );
+        let run = tree
+            .script(&["--keep-going"], "cat a\ncat nope\ncat a\n")
+            .fails(6);
+        assert_eq!(run.text(), "AA");
+        tree.script(&["-k"], "cat nope\ncat nope\n").fails(1);
+        let run = tree.script(&[], "-cat nope\ncat a\n").fails(0);
+        assert_eq!(run.text(), "A");
+        assert!(run.stderr.contains("line 1"), "{run:?}");
+        tree.script(&[], "cat a; bogus\n").fails(2);
+        tree.script(&[], "cat 'a\n").fails(2);
+        assert_eq!(tree.script(&[], "exit\ncat a\n").ok().text(), "");
+    });
+}
+
+#[test]
+fn c_takes_several_commands() {
+    both(|tree| {
+        let run = finish(
+            tree.command(&["shell", "-c", "mkdir d; cd d; touch x; ls; pwd"]),
+            b"",
+        );
+        assert_eq!(run.ok().text(), "x\n/d\n");
+    });
+}
+
+#[test]
+fn as_changes_who_acts() {
+    both(|tree| {
+        let run = tree.script(
+            &["-k"],
+            "as 1000 touch x\nas 1000:5,6\nas\nas 0\ntouch y\nas\n",
+        );
+        let run = run.fails(6);
+        assert_eq!(run.text(), "uid 1000 gid 5 groups 6\nuid 0 gid 0\n");
+        assert!(
+            run.stderr
+                .contains("line 1: open x: permission denied (EACCES)"),
+            "{run:?}"
+        );
+        assert!(
+            run.stderr.contains("this ran as uid 1000, gid 1000"),
+            "{run:?}"
+        );
+        assert!(tree.host("y").exists() && !tree.host("x").exists());
+    });
+}
+
+#[test]
+fn caches_answer_what_was_asked_before() {
+    both(|tree| {
+        tree.write("a", "A");
+        let count = |script: &str| -> u64 {
+            let run = tree.script(&[], &format!("{script}\nstats --json\n")).ok();
+            let text = run.text();
+            let last: serde_json::Value =
+                serde_json::from_str(text.lines().last().unwrap()).unwrap();
+            last["wire_round_trips"].as_u64().unwrap()
+        };
+        assert_eq!(count("stat a"), count("stat a\nstat a\nstat a"));
+        assert!(count("stat a\ncache drop\nstat a") > count("stat a"));
+    });
+}
+
+#[test]
+fn help_is_the_same_everywhere() {
+    both(|tree| {
+        let by_help = tree.script(&[], "help stat\n").ok().text();
+        let by_flag = tree.script(&[], "stat --help\n").ok().text();
+        assert_eq!(by_help.trim(), by_flag.trim());
+        assert!(tree.script(&[], "help\n").ok().text().contains("truncate"));
+    });
+}
+
+#[test]
+fn json_works_on_a_single_line() {
+    both(|tree| {
+        tree.write("a", "A");
+        let run = tree
+            .script(&["-k"], "ls --json a\nls a\ncat --json nope\n")
+            .fails(6);
+        let text = run.text();
+        let (first, second) = text.split_once('\n').unwrap();
+        assert!(first.starts_with("[{\"name\":\"a\""), "{first}");
+        assert_eq!(second, "a\n");
+        let error: serde_json::Value = serde_json::from_str(run.stderr.trim()).unwrap();
+        assert_eq!(error["errno"], "ENOENT");
+    });
+}
