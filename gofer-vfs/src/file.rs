@@ -267,7 +267,7 @@ impl File {
         let (n, stopped) = handle.write_at(cx, from, offset);
         let end = offset + n as u64;
         inode.change(|meta| {
-            if inode.file_type == FileType::Regular {
+            if inode.file_type == FileType::Regular && n > 0 {
                 meta.grow(end, n as u64);
             }
             meta.doubtful |= stopped.is_some_and(Failure::is_uncertain);

@@ -142,7 +142,13 @@ impl MemRemote {
 
     /// The `nth` call of `op` from now on (0 is the next) runs into `fault`, once.
     pub fn inject(&self, op: Op, nth: u64, fault: Fault) {
-        self.link.inject(op, nth, fault);
+        self.link.inject(Some(op), nth, fault);
+    }
+
+    /// The `nth` call from now on that waits for the server (0 is the next) runs into `fault`,
+    /// once, whatever it is.
+    pub fn inject_any(&self, nth: u64, fault: Fault) {
+        self.link.inject(None, nth, fault);
     }
 
     /// Every call of `op` from now on fails with `fault`, until [`MemRemote::heal`].

@@ -10,9 +10,9 @@ use proptest::test_runner::TestCaseError;
 
 use self::reference::{Facts, Ino, Kind, Reference};
 use super::behaviour::Client;
-use super::mem_remote::{MemConfig, MemOutside, MemRemote, MemServer};
+use super::mem_remote::{Fault, MemConfig, MemOutside, MemRemote, MemServer};
 use super::outside::Outside;
-use crate::attr::{FileType, SetAttr};
+use crate::attr::{Attr, FileType, SetAttr};
 use crate::error::Errno;
 use crate::flags::OpenFlags;
 use crate::interop::InteropMode;
@@ -84,6 +84,17 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..SLOTS).prop_map(Op::Close),
         1 => Just(Op::DropCaches),
     ]
+}
+
+/// Something that goes wrong with one of the next calls.
+fn fault() -> impl Strategy<Value = (u64, Fault)> {
+    let fault = prop_oneof![
+        Just(Fault::Refuse(Errno::ENOSPC)),
+        Just(Fault::Refuse(Errno::EACCES)),
+        Just(Fault::Late(Errno::ETIMEDOUT)),
+        Just(Fault::Short(3)),
+    ];
+    (0..3u64, fault)
 }
 
 /// The client under test, somebody else, and what both should see.
@@ -219,10 +230,10 @@ impl World {
             Op::Look(slot) => {
                 if let Some((file, ino)) = &self.open[*slot] {
                     agree!(errno(client.read_all(file)), model.content(*ino).cloned());
-                    let stat = file.stat(&client.cx()).expect("fstat");
+                    let attr = errno(file.stat(&client.cx()).map(|stat| stat.attr));
                     let facts = model.facts(*ino);
-                    agree!(Some(stat.attr.size), facts.size);
-                    agree!((stat.attr.nlink, stat.attr.mode), (facts.nlink, facts.mode));
+                    let found = attr.map(|attr| (Some(attr.size), attr.nlink, attr.mode));
+                    agree!(found, Ok((facts.size, facts.nlink, facts.mode)));
                 }
             }
             Op::Close(slot) => {
@@ -371,9 +382,51 @@ impl World {
         Ok(())
     }
 
+    /// Everything below `dir` on the server, as the client sees it. For when calls have failed
+    /// and nobody but the server can know what has happened.
+    fn compare_with_server(&self, dir: &str) -> Result<(), TestCaseError> {
+        let names = self
+            .outside
+            .list(dir.as_bytes())
+            .expect("a directory of the server");
+        let found = errno(self.client.list(dir));
+        prop_assert_eq!(found, Ok(names.clone()), "names in {:?}", dir);
+        for name in names.into_iter().map(text) {
+            let path = if dir.is_empty() {
+                name
+            } else {
+                format!("{dir}/{name}")
+            };
+            let served = self
+                .outside
+                .stat(path.as_bytes())
+                .expect("a name of the server")
+                .attr;
+            let attr = errno(self.client.attr(&path));
+            let pick = |attr: Attr| {
+                let size = Some(attr.size).filter(|_| attr.file_type == FileType::Regular);
+                (attr.file_type, attr.mode, attr.nlink, size)
+            };
+            prop_assert_eq!(attr.map(pick), Ok(pick(served)), "attributes of {}", path);
+            match served.file_type {
+                FileType::Directory => self.compare_with_server(&path)?,
+                FileType::Symlink => {}
+                _ => {
+                    let content = self.outside.read(path.as_bytes());
+                    prop_assert_eq!(errno(self.client.read(&path)), content, "{}", path);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The end: nothing may be left behind.
     fn finish(mut self) -> Result<(), TestCaseError> {
         self.compare_below("")?;
+        self.leave_nothing()
+    }
+
+    fn leave_nothing(self) -> Result<(), TestCaseError> {
         let remote = self.remote.clone();
         drop(self);
         let left = (remote.live_files(), remote.live_handles(), remote.misuses());
@@ -396,6 +449,20 @@ fn config(like_9p: bool) -> MemConfig {
     } else {
         MemConfig::like_lisafs()
     }
+}
+
+#[test]
+fn a_refused_write_beyond_the_end_leaves_the_size() {
+    let world = World::new(InteropMode::Exclusive, config(false), 1000);
+    world.client.create("f", "x").expect("create");
+    world.remote.inject_any(0, Fault::Refuse(Errno::ENOSPC));
+    let file = world
+        .client
+        .open("f", OpenFlags::WRONLY)
+        .expect("a handle is there");
+    let written = errno(file.write_at(&world.client.cx(), b"y", 2));
+    assert_eq!(written, Err(Errno::ENOSPC));
+    assert_eq!(world.client.attr("f").expect("stat").size, 1);
 }
 
 proptest! {
@@ -433,5 +500,25 @@ proptest! {
             }
         }
         world.finish()?;
+    }
+
+    #[test]
+    fn a_client_believes_nothing_that_failed(
+        ops in proptest::collection::vec((op(), proptest::option::weighted(0.2, fault())), 1..40),
+        mode in 0..4usize,
+        like_9p in any::<bool>(),
+        limit in prop_oneof![Just(0u64), Just(1000)],
+    ) {
+        let mut world = World::new(InteropMode::ALL[mode], config(like_9p), limit);
+        for (op, fault) in &ops {
+            if let Some((nth, fault)) = fault {
+                world.remote.inject_any(*nth, *fault);
+            }
+            // What should come of it the model cannot know.
+            let _ = world.client_does(op);
+            world.remote.heal();
+        }
+        world.compare_with_server("")?;
+        world.leave_nothing()?;
     }
 }

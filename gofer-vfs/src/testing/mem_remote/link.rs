@@ -62,6 +62,9 @@ pub enum Fault {
     RefuseFields(AttrMask, Errno),
     /// A read or write moves at most this many bytes.
     Short(usize),
+    /// The request is carried out and answered, but the caller has given up with this error by
+    /// then.
+    Late(Errno),
     /// The connection is cut before the request is carried out.
     Cut,
     /// The connection is cut after the request was carried out, before the reply.
@@ -73,6 +76,7 @@ pub enum Fault {
 pub(super) struct Passage {
     pub refuse_fields: Option<(AttrMask, Errno)>,
     pub short: Option<usize>,
+    pub late: Option<Errno>,
     pub cut_after: bool,
 }
 
@@ -80,7 +84,8 @@ type Hook = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Faults {
-    once: Vec<(Op, u64, Fault)>,
+    /// `None` counts every call that waits for the server.
+    once: Vec<(Option<Op>, u64, Fault)>,
     always: HashMap<Op, Fault>,
     hooks: Vec<(Op, Hook)>,
 }
@@ -126,11 +131,15 @@ impl Link {
         if !self.cut.load(Ordering::Relaxed) {
             self.round_trips.fetch_add(1, Ordering::Relaxed);
         }
-        self.enter_silently(call, op)
+        self.pass(call, op, true)
     }
 
     /// Begins a call that nobody waits for.
     pub fn enter_silently(&self, call: &Call<'_>, op: Op) -> RemoteResult<Passage> {
+        self.pass(call, op, false)
+    }
+
+    fn pass(&self, call: &Call<'_>, op: Op, waits: bool) -> RemoteResult<Passage> {
         if call.cancel.is_some_and(gofer_transport::Cancel::is_set) {
             return Err(RemoteError::not_sent(Errno::EINTR));
         }
@@ -144,7 +153,7 @@ impl Link {
         if let Some(hook) = self.take_hook(op) {
             hook();
         }
-        let fault = self.take_fault(op);
+        let fault = self.take_fault(op, waits);
         if fault == Some(Fault::Cut) {
             self.drop_connection();
         }
@@ -156,6 +165,7 @@ impl Link {
             Some(Fault::Refuse(errno)) => return Err(RemoteError::refused(errno)),
             Some(Fault::RefuseFields(mask, errno)) => passage.refuse_fields = Some((mask, errno)),
             Some(Fault::Short(bytes)) => passage.short = Some(bytes),
+            Some(Fault::Late(errno)) => passage.late = Some(errno),
             Some(Fault::CutAfter) => passage.cut_after = true,
             Some(Fault::Cut) | None => {}
         }
@@ -168,7 +178,9 @@ impl Link {
             self.drop_connection();
             return Err(RemoteError::unknown(Errno::EIO));
         }
-        Ok(())
+        passage
+            .late
+            .map_or(Ok(()), |errno| Err(RemoteError::unknown(errno)))
     }
 
     /// Records a call that does not wait, such as a release.
@@ -188,11 +200,11 @@ impl Link {
         Some(hooks.remove(at).1)
     }
 
-    fn take_fault(&self, op: Op) -> Option<Fault> {
+    fn take_fault(&self, op: Op, waits: bool) -> Option<Fault> {
         let mut faults = self.faults.lock();
         let mut hit = None;
         faults.once.retain_mut(|(at, nth, fault)| {
-            if *at != op || hit.is_some() {
+            if at.map_or(!waits, |at| at != op) || hit.is_some() {
                 return true;
             }
             if *nth == 0 {
@@ -205,7 +217,7 @@ impl Link {
         hit.or_else(|| faults.always.get(&op).copied())
     }
 
-    pub fn inject(&self, op: Op, nth: u64, fault: Fault) {
+    pub fn inject(&self, op: Option<Op>, nth: u64, fault: Fault) {
         self.faults.lock().once.push((op, nth, fault));
     }
 
