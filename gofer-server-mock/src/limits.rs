@@ -9,8 +9,8 @@ pub struct Limits {
     pub connections: usize,
     /// Handles (fids, FDIDs) of one connection; one more is `EMFILE`.
     pub handles: usize,
-    /// Requests in progress on one connection, where a protocol allows several; further ones are
-    /// not read until one is done.
+    /// Requests in progress on one connection, where a protocol allows several; further ones
+    /// wait. 9P works on 17 at a time at most.
     pub requests: usize,
     /// Bytes of one message: the payload of a lisafs frame, and the msize of 9P, which is never
     /// agreed above 1 MiB.
