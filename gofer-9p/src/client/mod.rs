@@ -292,6 +292,6 @@ impl RemoteFilesystem for Filesystem {
 
 impl Drop for Filesystem {
     fn drop(&mut self) {
-        self.session.kick();
+        self.session.say_goodbye();
     }
 }

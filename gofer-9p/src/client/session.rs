@@ -28,6 +28,9 @@ use crate::wire::{Fid, Header, IO_HEADER_SIZE, Level, Request, TMessage, Tag, Tc
 /// Queued clunks that are sent without waiting for a request to go with.
 const CLUNKS_QUEUED_MAX: usize = 64;
 
+/// How long the end of a connection waits for the answers to its last clunks.
+const GOODBYE_TIME: Duration = Duration::from_millis(500);
+
 /// A connection after its version was agreed on.
 pub(super) struct Session {
     pub(super) stream: Stream,
@@ -286,8 +289,36 @@ impl Session {
         self.fail(violation.0);
     }
 
+    /// Sends the queued clunks and waits a little for the answers, unless others are at work: a
+    /// server may be killed by the reply that it cannot send any more (diod is).
+    pub(super) fn say_goodbye(&self) {
+        let wait = Wait {
+            deadline: Some(Instant::now() + GOODBYE_TIME),
+            cancel: None,
+        };
+        loop {
+            self.kick();
+            let mut state = self.lock();
+            if state.dead || state.table.no_clunks() {
+                return;
+            }
+            let Some(mut incoming) = state.incoming.take() else {
+                return;
+            };
+            drop(state);
+            let end = incoming.next(self, None, None, &wait);
+            let mut state = self.lock();
+            state.incoming = Some(incoming);
+            state.hand_on();
+            if end.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Ends the connection because we want to. Nobody is told that it was lost.
     pub(super) fn shutdown(&self) {
+        self.say_goodbye();
         let mut state = self.lock();
         state.dead = true;
         state.sinks.clear();

@@ -268,6 +268,11 @@ impl Table {
         }
     }
 
+    /// Whether no clunk waits to be sent or answered.
+    pub(super) fn no_clunks(&self) -> bool {
+        self.clunks.is_empty() && self.clunks_in_flight == 0
+    }
+
     /// Rflush has come: the old request is settled.
     fn flushed(&mut self, old: Tag) {
         let Some(slot) = self.slot(old) else { return };
