@@ -41,19 +41,34 @@ pub fn serve(
     rustix::process::umask(rustix::fs::Mode::empty());
     let stream = stream.into();
     let protocol = match protocol {
-        Protocol::Auto => match detect(&stream)? {
-            Some(protocol) => protocol,
-            None => return Ok(()),
+        Protocol::P9 => Protocol::P9,
+        told => match detect(&stream, told)? {
+            FirstBytes::End => return Ok(()),
+            FirstBytes::Mount => Protocol::Lisafs,
+            FirstBytes::Tversion if told == Protocol::Auto => Protocol::P9,
+            // As a lisafs frame it announces more bytes than a Tversion has: without this check
+            // both sides would wait for the other.
+            FirstBytes::Tversion => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the client speaks 9P to a lisafs server",
+                ));
+            }
+            FirstBytes::Other if told == Protocol::Lisafs => Protocol::Lisafs,
+            FirstBytes::Other => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the first bytes are neither a 9P Tversion nor a lisafs Mount",
+                ));
+            }
         },
-        told => told,
     };
     tracing::debug!(?protocol, "session starts");
     match protocol {
         Protocol::P9 => crate::p9::serve(stream, export, limits),
-        Protocol::Lisafs if stream.kind() != TransportKind::Unix => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "lisafs needs a Unix socket",
-        )),
+        Protocol::Lisafs | Protocol::Auto if stream.kind() != TransportKind::Unix => Err(
+            io::Error::new(io::ErrorKind::InvalidInput, "lisafs needs a Unix socket"),
+        ),
         Protocol::Lisafs | Protocol::Auto => crate::lisafs::serve(&stream, export, limits),
     }
 }
@@ -71,8 +86,21 @@ pub fn spawn(
         .spawn(move || serve(stream, export, protocol, &limits))
 }
 
-/// Looks at the first bytes without taking them. `None`: the client left without a word.
-fn detect(stream: &Stream) -> io::Result<Option<Protocol>> {
+/// What a client begins with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FirstBytes {
+    /// Nothing: it left without a word.
+    End,
+    /// The frame of a lisafs Mount.
+    Mount,
+    /// A 9P Tversion. Its type, 100, is no lisafs message.
+    Tversion,
+    Other,
+}
+
+/// Looks at the first bytes without taking them. Waits for enough of them where they decide; a
+/// client of the wrong protocol sends its Tversion in one piece.
+fn detect(stream: &Stream, protocol: Protocol) -> io::Result<FirstBytes> {
     let mut bytes = [0; FIRST_BYTES];
     let mut deadline = None;
     loop {
@@ -82,16 +110,11 @@ fn detect(stream: &Stream) -> io::Result<Option<Protocol>> {
         };
         let count = stream.peek(&mut bytes, &wait)?;
         match bytes.get(..count) {
-            None | Some([]) => return Ok(None),
-            Some([0, 0, 0, 0, 1, 0]) => return Ok(Some(Protocol::Lisafs)),
-            Some([_, _, _, _, 100, ..]) => return Ok(Some(Protocol::P9)),
-            Some(few) if few.len() < FIRST_BYTES => {}
-            Some(_) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the first bytes are neither a 9P Tversion nor a lisafs Mount",
-                ));
-            }
+            None | Some([]) => return Ok(FirstBytes::End),
+            Some([0, 0, 0, 0, 1, 0]) => return Ok(FirstBytes::Mount),
+            Some([_, _, _, _, 100, ..]) => return Ok(FirstBytes::Tversion),
+            Some(few) if few.len() < FIRST_BYTES && protocol == Protocol::Auto => {}
+            Some(_) => return Ok(FirstBytes::Other),
         }
         // A peek returns at once from now on.
         let until = *deadline.get_or_insert_with(|| Instant::now() + FIRST_BYTES_TIME);
