@@ -419,16 +419,15 @@ fn auto_serves_both_protocols_on_one_socket() {
 
 #[test]
 fn a_client_of_the_other_protocol_is_told_by_the_end_of_the_connection() {
-    let place = tempfile::tempdir().unwrap();
-    let (_server, socket) = Server::at(place.path(), place.path(), &["--protocol", "lisafs"]);
-    let mut stream = UnixStream::connect(&socket).unwrap();
-    stream.write_all(TVERSION).unwrap();
-    // A reset: the Tversion was never taken off the socket.
-    assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)));
-    let (_server, socket) = Server::at(place.path(), place.path(), &["--protocol", "9p"]);
-    let mut stream = UnixStream::connect(&socket).unwrap();
-    stream.write_all(&[0, 0, 0, 0, 1, 0, 0, 0]).unwrap();
-    assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)));
+    const MOUNT: &[u8] = &[0, 0, 0, 0, 1, 0, 0, 0];
+    for (protocol, first_bytes) in [("lisafs", TVERSION), ("9p", MOUNT)] {
+        let place = tempfile::tempdir().unwrap();
+        let (_server, socket) = Server::at(place.path(), place.path(), &["--protocol", protocol]);
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(first_bytes).unwrap();
+        // A reset where the bytes were not even taken off the socket.
+        assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)));
+    }
 }
 
 #[test]
