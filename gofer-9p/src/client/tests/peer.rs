@@ -98,6 +98,16 @@ impl Peer {
         self.send(&bytes(tag, message), fds);
     }
 
+    /// As [`Peer::reply`], and says whether the client took it.
+    pub(super) fn try_reply<'a>(
+        &self,
+        tag: Tag,
+        message: impl Into<RMessage<'a>>,
+    ) -> std::io::Result<()> {
+        self.stream
+            .send(&[IoSlice::new(&bytes(tag, message))], &[], &Wait::default())
+    }
+
     pub(super) fn error(&self, tag: Tag, errno: u32) {
         self.reply(tag, Rlerror { ecode: errno });
     }

@@ -374,6 +374,21 @@ fn a_request_left_to_a_kick_that_does_not_come_back_is_sent() {
 }
 
 #[test]
+fn the_end_waits_for_the_last_clunks_to_be_answered() {
+    let (filesystem, root, thread) = attached(Version::NEWEST, |peer| {
+        walked(&peer);
+        let clunk = peer.expect("Tclunk");
+        // A server that is slow, and dies of a reply that nobody takes.
+        std::thread::yield_now();
+        peer.try_reply(clunk.tag, Rclunk {}).unwrap();
+        peer.drain()
+    });
+    drop(walk(&root, b"a"));
+    filesystem.shutdown();
+    assert_eq!(thread.join().unwrap(), [""; 0]);
+}
+
+#[test]
 fn many_syncs_are_sent_together() {
     let (filesystem, root, thread) = attached(Version::Base, |peer| {
         opened(&peer);
