@@ -15,7 +15,9 @@
 mod cancel;
 pub mod codec;
 mod fds;
+pub mod flipcall;
 mod packet;
+pub mod shm;
 mod stream;
 mod trace;
 
