@@ -10,6 +10,7 @@
 //! connections = 256
 //! handles = 65536
 //! requests = 64
+//! channels = 4
 //! message-size = 2093056
 //!
 //! [[export]]
@@ -28,6 +29,9 @@ use crate::cli::{FifosArg, Mode, ProtocolArg, SocketsArg, descriptor};
 use crate::limits::Limits;
 use crate::listen::Address;
 use crate::run::reason;
+
+/// More channels than this serve nobody: each has a thread and a window of its own.
+const CHANNELS_MAX: usize = 64;
 
 /// A whole file.
 #[derive(Deserialize, Default, Debug)]
@@ -65,6 +69,7 @@ pub(crate) struct ConfigLimits {
     connections: Option<Count>,
     handles: Option<Count>,
     requests: Option<Count>,
+    channels: Option<usize>,
     message_size: Option<MessageSize>,
 }
 
@@ -76,6 +81,10 @@ impl From<ConfigLimits> for Limits {
             connections: count(config.connections, default.connections),
             handles: count(config.handles, default.handles),
             requests: count(config.requests, default.requests),
+            channels: config
+                .channels
+                .unwrap_or(default.channels)
+                .min(CHANNELS_MAX),
             message_size: config
                 .message_size
                 .map_or(default.message_size, |MessageSize(size)| size),

@@ -12,6 +12,8 @@ pub struct Limits {
     /// Requests in progress on one connection, where a protocol allows several; further ones
     /// wait. 9P works on 17 at a time at most.
     pub requests: usize,
+    /// Shared-memory channels of one connection; one more is `ENOMEM`, and with 0 none is offered.
+    pub channels: usize,
     /// Bytes of one message: the payload of a lisafs frame, and the msize of 9P, which is never
     /// agreed above 1 MiB.
     pub message_size: u32,
@@ -33,6 +35,9 @@ impl Default for Limits {
             connections: 256,
             handles: 65_536,
             requests: 64,
+            channels: std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .clamp(2, 4),
             message_size: (2 << 20) - 4096,
             patience: Duration::from_secs(30),
         }

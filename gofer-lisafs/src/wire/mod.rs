@@ -106,6 +106,11 @@ impl ChannelHeader {
     pub fn decode(bytes: &[u8; ChannelHeader::SIZE]) -> ChannelHeader {
         zerocopy::transmute!(*bytes)
     }
+
+    /// The bytes to send.
+    pub fn encode(self) -> [u8; ChannelHeader::SIZE] {
+        zerocopy::transmute!(self)
+    }
 }
 
 /// One message of the protocol, in one direction.

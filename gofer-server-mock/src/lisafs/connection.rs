@@ -1,14 +1,16 @@
-//! Frames in, frames out: the socket of one connection, and what is checked before a handler runs.
+//! Requests in, responses out: the socket of one connection, and what every request goes through
+//! whichever way it came.
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use gofer_lisafs::wire::{AnyRequest, ErrorResp, Message, Mid, PReadResp, ReadData, SocketHeader};
 use gofer_transport::{Stream, Wait};
 use rustix::io::Errno;
 
-use super::{CHANGES, SUPPORTED, Session};
+use super::{CHANGES, Session};
 use crate::host::Result;
 
 /// The largest payload that is read and thrown away to answer `EIO`; a client that announces more
@@ -17,7 +19,7 @@ const SKIP_MAX: u32 = 16 << 20;
 /// Room for requests; it grows with the largest that comes.
 const BUFFER_SIZE: usize = 64 << 10;
 
-/// A response in the making, and a descriptor to go with it.
+/// A response in the making, and the descriptors to go with it.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     /// The frame, but for bulk data.
@@ -26,7 +28,7 @@ pub(super) struct Reply {
     data: Vec<u8>,
     /// How much of `data` ends the frame.
     data_len: usize,
-    pub(super) fd: Option<OwnedFd>,
+    pub(super) fds: Vec<OwnedFd>,
 }
 
 impl Reply {
@@ -56,10 +58,17 @@ impl Reply {
     }
 
     fn set_error(&mut self, error: Errno) {
-        self.fd = None;
+        self.fds.clear();
         self.set(&ErrorResp {
             errno: error.raw_os_error().unsigned_abs(),
         });
+    }
+
+    /// The payload: what stands before the bulk data, and that.
+    pub(super) fn payload(&self) -> (&[u8], &[u8]) {
+        let head = self.frame.get(SocketHeader::SIZE..).unwrap_or_default();
+        let data = self.data.get(..self.data_len).unwrap_or_default();
+        (head, data)
     }
 
     fn payload_len(&self) -> usize {
@@ -69,31 +78,27 @@ impl Reply {
     fn send(&mut self, stream: &Stream) -> io::Result<()> {
         let data = self.data.get(..self.data_len).unwrap_or_default();
         let parts = [IoSlice::new(&self.frame), IoSlice::new(data)];
-        let fd = self.fd.take();
-        let fds = fd.as_ref().map(AsFd::as_fd);
-        stream.send(&parts, fds.as_slice(), &Wait::default())
+        let fds: Vec<_> = self.fds.iter().map(AsFd::as_fd).collect();
+        let sent = stream.send(&parts, &fds, &Wait::default());
+        drop(fds);
+        self.fds.clear();
+        sent
     }
 }
 
 /// Answers one request after the other until the client hangs up.
-pub(super) fn run(stream: &Stream, session: &Session) -> io::Result<()> {
+pub(super) fn run(stream: &Stream, session: &Arc<Session>) -> io::Result<()> {
     let mut requests = Requests::new(stream);
     let mut reply = Reply::default();
     while let Some(header) = requests.header()? {
         let length = header.payload_len.get();
-        let result = if length > session.max_message_size {
+        if length > session.max_message_size {
             requests.skip(length)?;
-            Err(Errno::IO)
+            reply.set_error(Errno::IO);
         } else {
             let payload = requests.payload(length as usize)?;
-            dispatch(session, header.message, payload, &mut reply)
-        };
-        if let Err(error) = result {
-            reply.set_error(error);
-        } else if reply.payload_len() > session.max_message_size as usize {
-            reply.set_error(Errno::IO);
+            session.answer(header.message, payload, &mut reply);
         }
-        tracing::trace!(request = %header.message, bytes = length, result = ?result.err());
         reply.send(stream)?;
     }
     Ok(())
@@ -181,12 +186,27 @@ impl Requests<'_> {
     }
 }
 
+impl Session {
+    /// Makes `reply` the response to a request whose payload is within the limit; returns the
+    /// response's number.
+    pub(super) fn answer(self: &Arc<Session>, mid: Mid, payload: &[u8], reply: &mut Reply) -> Mid {
+        let result = dispatch(self, mid, payload, reply);
+        tracing::trace!(request = %mid, bytes = payload.len(), error = ?result.err());
+        match result {
+            Ok(()) if reply.payload_len() <= self.max_message_size as usize => return mid,
+            Ok(()) => reply.set_error(Errno::IO),
+            Err(error) => reply.set_error(error),
+        }
+        Mid::ERROR
+    }
+}
+
 /// The checks of lisafs 5.1, in their order, then the handler.
-fn dispatch(session: &Session, mid: Mid, payload: &[u8], reply: &mut Reply) -> Result<()> {
+fn dispatch(session: &Arc<Session>, mid: Mid, payload: &[u8], reply: &mut Reply) -> Result<()> {
     if mid == Mid::ERROR {
         return Err(Errno::INVAL);
     }
-    if !SUPPORTED.contains(&mid) {
+    if !session.supported().contains(&mid) {
         return Err(Errno::OPNOTSUPP);
     }
     if CHANGES.contains(&mid) {
@@ -196,11 +216,12 @@ fn dispatch(session: &Session, mid: Mid, payload: &[u8], reply: &mut Reply) -> R
     handle(session, &request, reply)
 }
 
-fn handle(session: &Session, request: &AnyRequest<'_>, reply: &mut Reply) -> Result<()> {
+fn handle(session: &Arc<Session>, request: &AnyRequest<'_>, reply: &mut Reply) -> Result<()> {
     match request {
         AnyRequest::Mount(_) => session.mount(reply),
-        // Not listed, so they do not come here: channels have their place in this match.
-        AnyRequest::Channel(_) | AnyRequest::Flush(_) => Err(Errno::OPNOTSUPP),
+        AnyRequest::Channel(_) => session.channel(reply),
+        // Not listed, so it does not come here.
+        AnyRequest::Flush(_) => Err(Errno::OPNOTSUPP),
         AnyRequest::FStat(request) => session.fstat(request, reply),
         AnyRequest::SetStat(request) => session.set_stat(request, reply),
         AnyRequest::Walk(request) => session.walk(request, reply),

@@ -31,7 +31,7 @@ impl Session {
         }
         self.fds.check_room(1)?;
         let file = node.open(flags)?;
-        reply.fd = file.donate();
+        reply.fds.extend(file.donate());
         reply.set(&OpenAtResp {
             open_fd: self.fds.add_open(file),
         });
@@ -53,7 +53,7 @@ impl Session {
             owner(common.uid.get(), common.gid.get()),
             flags,
         )?;
-        reply.fd = made.file.donate();
+        reply.fds.extend(made.file.donate());
         reply.set(&OpenCreateAtResp {
             child: self.found(made.found),
             open_fd: self.fds.add_open(made.file),

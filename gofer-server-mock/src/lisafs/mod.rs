@@ -1,13 +1,15 @@
 //! lisafs over the host layer.
 //!
 //! - `connection.rs`: frames in and out, the order of checks before a handler runs.
+//! - `channel.rs`: requests and responses in shared memory instead.
 //! - `fds.rs`: the FDIDs of a connection.
 //! - `tree.rs`, `file.rs`, `attr.rs`, `socket.rs`: the handlers.
 //!
-//! Behaves as gVisor's main branch (lisafs 12.3), without its flaws. The Channel message is not
-//! listed yet; requests come by the socket alone, one at a time.
+//! Behaves as gVisor's main branch (lisafs 12.3), without its flaws. The socket and each channel
+//! have a thread of their own and carry one request at a time.
 
 mod attr;
+mod channel;
 mod connection;
 mod fds;
 mod file;
@@ -23,20 +25,26 @@ use rustix::io::Errno;
 
 use crate::host::{Export, FileType, Node, Owner, Result, Stat};
 use crate::limits::Limits;
+use channel::Channels;
 use fds::Fds;
 
 /// Serves one lisafs connection until it ends.
 pub fn serve(stream: &Stream, export: Arc<Export>, limits: &Limits) -> io::Result<()> {
-    let session = Session {
+    let session = Arc::new(Session {
         export,
         max_message_size: limits.message_size,
         fds: Fds::new(limits.handles),
-    };
-    connection::run(stream, &session)
+        channels: Channels::new(limits.channels),
+    });
+    let ended = connection::run(stream, &session);
+    session.channels.end();
+    ended
 }
 
-/// What Mount lists: all but Channel, which has no handler yet, and Flush, which has nothing to do.
-const SUPPORTED: [Mid; 31] = [
+/// What Mount lists: all but Flush, which has nothing to do. Channel comes first, so that it can be
+/// left out.
+const SUPPORTED: [Mid; 32] = [
+    Mid::CHANNEL,
     Mid::MOUNT,
     Mid::FSTAT,
     Mid::SET_STAT,
@@ -95,9 +103,20 @@ struct Session {
     /// Bytes of the largest payload, in either direction (lisafs 2.4).
     max_message_size: u32,
     fds: Fds,
+    channels: Channels,
 }
 
 impl Session {
+    /// The messages that are served.
+    fn supported(&self) -> &'static [Mid] {
+        let [_channel, others @ ..] = &SUPPORTED;
+        if self.channels.are_allowed() {
+            &SUPPORTED
+        } else {
+            others
+        }
+    }
+
     /// Hands out a control FD for `node`.
     fn inode(&self, node: Arc<Node>, stat: &Stat) -> Inode {
         Inode {

@@ -15,7 +15,9 @@ impl Session {
     /// lisafs 6.21.
     pub(super) fn connect(&self, request: &ConnectReq, reply: &mut Reply) -> Result<()> {
         let node = self.socket_file(request.fd)?;
-        reply.fd = Some(node.connect(request.sock_type, Owner::default())?);
+        reply
+            .fds
+            .push(node.connect(request.sock_type, Owner::default())?);
         reply.set(&ConnectResp {});
         Ok(())
     }
@@ -31,7 +33,7 @@ impl Session {
         }
         let node = self.socket_file(request.fd)?;
         let owner = owner(request.uid, request.gid);
-        reply.fd = Some(node.connect(request.sock_type, owner)?);
+        reply.fds.push(node.connect(request.sock_type, owner)?);
         reply.set(&ConnectWithCredsResp {});
         Ok(())
     }
@@ -58,7 +60,7 @@ impl Session {
             common.mode.get().into(),
             owner(common.uid.get(), common.gid.get()),
         )?;
-        reply.fd = Some(socket.donate()?);
+        reply.fds.push(socket.donate()?);
         reply.set(&BindAtResp {
             child: self.found(found),
             bound_socket_fd: self.fds.add_bound(socket),
@@ -75,7 +77,7 @@ impl Session {
 
     /// lisafs 6.31. The peer's address stays here: it would be a path of the host.
     pub(super) fn accept(&self, request: &AcceptReq, reply: &mut Reply) -> Result<()> {
-        reply.fd = Some(self.bound_socket(request.fd)?.accept()?);
+        reply.fds.push(self.bound_socket(request.fd)?.accept()?);
         reply.set(&AcceptResp { peer_addr: b"" });
         Ok(())
     }

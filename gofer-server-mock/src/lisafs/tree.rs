@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use std::sync::Arc;
 
 use super::connection::Reply;
-use super::{SUPPORTED, Session, check_name, check_type, owner, statx};
+use super::{Session, check_name, check_type, owner, statx};
 use crate::host::{FileType, Found, Name, Node, Result};
 
 impl Session {
@@ -22,7 +22,7 @@ impl Session {
         reply.set(&MountResp {
             root: self.inode(root.clone(), &stat),
             max_message_size: self.max_message_size,
-            supported_mids: &SUPPORTED,
+            supported_mids: self.supported(),
         });
         Ok(())
     }

@@ -1,0 +1,188 @@
+//! Shared-memory channels of a connection (lisafs 7): one window and one thread each.
+//!
+//! All windows lie in one memory file. The client may write anything anywhere in it at any time,
+//! so a request is copied out once, and what is decoded is the copy.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use gofer_lisafs::wire::{ChannelHeader, ChannelResp};
+use gofer_transport::PacketSocket;
+use gofer_transport::flipcall::{Endpoint, FlipError, Side};
+use gofer_transport::shm::{WINDOW_HEADER, Window, WindowFile};
+use parking_lot::Mutex;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::Session;
+use super::connection::Reply;
+use crate::host::Result;
+
+/// The channels of one connection. One that died still counts (lisafs 7.1).
+#[derive(Debug)]
+pub(super) struct Channels {
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<WindowFile>,
+    running: Vec<(Arc<Endpoint>, JoinHandle<()>)>,
+    ended: bool,
+}
+
+impl Channels {
+    /// Room for `limit` channels; 0 allows none.
+    pub(super) fn new(limit: usize) -> Channels {
+        Channels {
+            limit,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether Channel is worth listing.
+    pub(super) fn are_allowed(&self) -> bool {
+        self.limit > 0
+    }
+
+    /// Ends all channels and waits for the requests in progress on them.
+    pub(super) fn end(&self) {
+        let running = {
+            let mut state = self.state.lock();
+            state.ended = true;
+            std::mem::take(&mut state.running)
+        };
+        for (endpoint, _) in &running {
+            endpoint.shut_down();
+        }
+        for (_, thread) in running {
+            // A panic was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Session {
+    /// lisafs 6.2.
+    pub(super) fn channel(self: &Arc<Session>, reply: &mut Reply) -> Result<()> {
+        let mut state = self.channels.state.lock();
+        if state.ended {
+            return Err(Errno::NOSYS);
+        }
+        if state.running.len() >= self.channels.limit {
+            return Err(Errno::NOMEM);
+        }
+        let opened = self.open_channel(&mut state).map_err(|error| {
+            tracing::debug!(%error, "a channel could not be opened");
+            Errno::from_io_error(&error).unwrap_or(Errno::NOMEM)
+        })?;
+        reply.fds.extend(opened.fds);
+        reply.set(&opened.window);
+        Ok(())
+    }
+
+    fn open_channel(self: &Arc<Session>, state: &mut State) -> io::Result<Opened> {
+        let size = WINDOW_HEADER + ChannelHeader::SIZE + self.max_message_size as usize;
+        let file = match &mut state.file {
+            Some(file) => file,
+            none => none.insert(WindowFile::create()?),
+        };
+        let (offset, length) = file.allocate(size)?;
+        let window = Window::map(file.as_fd(), offset, length as u64)?;
+        let memory = file.as_fd().try_clone_to_owned()?;
+        let (ours, theirs) = PacketSocket::pair()?;
+        let theirs = OwnedFd::from(theirs);
+        for donated in [&memory, &theirs] {
+            rustix::fs::fcntl_setfl(donated, OFlags::NONBLOCK)?;
+        }
+        let endpoint = Arc::new(Endpoint::new(window, Side::Server));
+        let thread = {
+            let (session, endpoint) = (self.clone(), endpoint.clone());
+            thread::Builder::new()
+                .name("channel".into())
+                .spawn(move || run(&session, &endpoint, &ours))?
+        };
+        state.running.push((endpoint, thread));
+        Ok(Opened {
+            window: ChannelResp {
+                data_offset: offset as i64,
+                data_length: length as u64,
+            },
+            fds: [memory, theirs],
+        })
+    }
+}
+
+/// What a client gets to use a channel.
+struct Opened {
+    window: ChannelResp,
+    fds: [OwnedFd; 2],
+}
+
+/// Answers the requests of one channel until either side ends it.
+fn run(session: &Arc<Session>, endpoint: &Endpoint, socket: &PacketSocket) {
+    let mut buffers = Buffers::default();
+    let mut next = endpoint.accept(&mut || Ok(()));
+    loop {
+        next = match next {
+            // Too short to be answered: the peer says that it was the last (lisafs 7.4).
+            Ok(length) if length < ChannelHeader::SIZE => break,
+            Ok(length) => buffers.answer(session, endpoint, socket, length),
+            Err(FlipError::ShutDown) => break,
+            Err(error) => {
+                tracing::debug!(%error, "a channel ends");
+                break;
+            }
+        };
+    }
+    endpoint.shut_down();
+}
+
+/// Memory of one channel, kept from request to request.
+#[derive(Default)]
+struct Buffers {
+    request: Vec<u8>,
+    reply: Reply,
+}
+
+impl Buffers {
+    /// Handles the request in the window and hands the response over; returns the length of the
+    /// next request.
+    fn answer(
+        &mut self,
+        session: &Arc<Session>,
+        endpoint: &Endpoint,
+        socket: &PacketSocket,
+        length: usize,
+    ) -> std::result::Result<usize, FlipError> {
+        let window = endpoint.window();
+        let mut header = [0; ChannelHeader::SIZE];
+        window.read(0, &mut header);
+        let request = ChannelHeader::decode(&header).message;
+        self.request.resize(length - header.len(), 0);
+        window.read(header.len(), &mut self.request);
+        let mid = session.answer(request, &self.request, &mut self.reply);
+        let sent = send_fds(socket, &mut self.reply.fds);
+        let (head, data) = self.reply.payload();
+        window.write(0, &ChannelHeader::new(mid, sent).encode());
+        window.write(header.len(), head);
+        window.write(header.len() + head.len(), data);
+        endpoint.exchange(header.len() + head.len() + data.len(), &mut || Ok(()))
+    }
+}
+
+/// Sends each descriptor in an empty packet of its own (lisafs 7.3); how many got through.
+fn send_fds(socket: &PacketSocket, fds: &mut Vec<OwnedFd>) -> u8 {
+    let mut sent = 0;
+    for fd in fds.drain(..) {
+        if let Err(error) = socket.send(&[], &[fd.as_fd()]) {
+            tracing::debug!(%error, "a descriptor could not be sent");
+            break;
+        }
+        sent += 1;
+    }
+    sent
+}
