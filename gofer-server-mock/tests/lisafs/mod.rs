@@ -1,6 +1,7 @@
-//! lisafs over a socket.
+//! lisafs, over a socket and over channels.
 
 mod behaviour;
+mod channel;
 mod confinement;
 mod hostile;
 mod vectors;

@@ -4,31 +4,27 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use gofer_lisafs::wire::{AnyResponse, Fdid, Mid, Statx, Value};
+use gofer_server_mock::host::Export;
+use gofer_server_mock::limits::Limits;
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat};
 use serde_json::Value as Json;
 
+use super::channel::Channel;
 use crate::common::{ALL, Answer, Client, READONLY, has_user_xattrs, is_root, vector_tree};
 
 /// A recorded answer that ours differs from: section or step, note, our answer, and why.
 type Deviation = (&'static str, &'static str, &'static str, &'static str);
 
-const NO_CHANNEL: &str = "6.1: a server may do without channels and does not list them then";
 const NO_FLUSH: &str = "6.20, 12.2: not listed, so not served";
 const LISTED: &str = "12.3: listed by a server of HEAD";
 const XATTR: &str = "6.25-6.28, 12.2: extended attributes work in HEAD";
 const OPEN_DELETED: &str = "6.7, 12.2: deleted files can be opened in HEAD";
 
 const BEHAVIOUR: &[Deviation] = &[
-    (
-        "requests before Mount",
-        "a channel may be asked for",
-        "Error EOPNOTSUPP",
-        NO_CHANNEL,
-    ),
     (
         "message IDs that are not served",
         "unknown to this release",
@@ -70,13 +66,6 @@ const BEHAVIOUR: &[Deviation] = &[
         "empty payload",
         "Error EROFS",
         "12.2: BindAt is refused",
-    ),
-    ("channels", "channel", "Error EOPNOTSUPP", NO_CHANNEL),
-    (
-        "channels",
-        "one more than the server allows",
-        "Error EOPNOTSUPP",
-        NO_CHANNEL,
     ),
     (
         "FD kinds",
@@ -130,12 +119,6 @@ const BEHAVIOUR: &[Deviation] = &[
 ];
 
 const TRANSCRIPT: &[Deviation] = &[
-    (
-        "client start-up: Mount, then Channel",
-        "",
-        "Error EOPNOTSUPP",
-        NO_CHANNEL,
-    ),
     (
         "FGetXattr, fails with EOPNOTSUPP in this release",
         "",
@@ -282,9 +265,11 @@ fn descriptor(fd: &OwnedFd) -> String {
         _ => "neither",
     };
     let kind = match FileType::from_raw_mode(fstat(fd).unwrap().st_mode) {
+        FileType::RegularFile if is_window_file(fd) => "memfd flipcall_packet_windows",
         FileType::RegularFile => "regular file",
         FileType::Socket => match rustix::net::sockopt::socket_type(fd.as_fd()).unwrap() {
             rustix::net::SocketType::STREAM => "unix socket, stream",
+            rustix::net::SocketType::SEQPACKET => "unix socket, seqpacket",
             _ => "unix socket of another type",
         },
         _ => "another file",
@@ -293,6 +278,12 @@ fn descriptor(fd: &OwnedFd) -> String {
         "{kind} {access} nonblock {}",
         flags.contains(OFlags::NONBLOCK)
     )
+}
+
+fn is_window_file(fd: &OwnedFd) -> bool {
+    let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+    link.to_string_lossy()
+        .starts_with("/memfd:flipcall_packet_windows")
 }
 
 fn recorded_descriptors(exchange: &Json) -> Vec<String> {
@@ -393,7 +384,8 @@ fn answers_are_those_of_the_recorded_server_section_by_section() {
         } else {
             ALL
         };
-        let client = Client::of(tree.path(), policy);
+        let export = Export::open(tree.path(), policy).unwrap();
+        let client = Client::with_limits(&export, recorded_limits());
         let mut numbers = Numbers::default();
         for exchange in section["exchanges"].as_array().unwrap() {
             let mut request = hex(&exchange["request_hex"]);
@@ -420,18 +412,24 @@ fn answers_are_those_of_the_recorded_server_section_by_section() {
     judge.verdict(|line| !xattrs && line.3 == XATTR);
 }
 
-#[test]
-fn a_recorded_session_goes_the_same_way() {
-    if !is_root() {
-        eprintln!("not run: the recorded session gives files away, which only root can do");
-        return;
+/// The recorded client asks for as many channels as its server allowed.
+fn recorded_limits() -> Limits {
+    Limits {
+        channels: 2,
+        ..Limits::default()
     }
-    let tree = vector_tree(0o644);
-    let xattrs = has_user_xattrs(tree.path());
-    let client = Client::of(tree.path(), ALL);
+}
+
+/// Replays a whole session; `exchange` sends one request the way it was sent then.
+fn replay(
+    name: &str,
+    client: &Client,
+    xattrs: bool,
+    mut exchange: impl FnMut(&str, Mid, &[u8]) -> Answer,
+) {
     let mut judge = Judge::new(TRANSCRIPT);
     let mut numbers = Numbers::default();
-    let messages = load("transcript_socket.json");
+    let messages = load(name);
     for pair in messages.chunks_exact(2) {
         let [request, response] = pair else {
             panic!("an odd number of messages")
@@ -440,13 +438,20 @@ fn a_recorded_session_goes_the_same_way() {
             (&request["dir"], &response["dir"]),
             (&"c2s".into(), &"s2c".into())
         );
+        let transport = request["transport"].as_str().unwrap();
+        let header = if transport == "socket" { 8 } else { 4 };
         let mut bytes = hex(&request["hex"]);
         let mid = Mid::new(request["mid"].as_u64().unwrap() as u16);
-        numbers.translate(mid, &mut bytes[8..]);
-        client.send(&bytes);
-        let answer = client.receive().expect("the server hung up");
+        numbers.translate(mid, &mut bytes[header..]);
+        let answer = match transport {
+            "socket" => {
+                client.send(&bytes);
+                client.receive().expect("the server hung up")
+            }
+            channel => exchange(channel, mid, &bytes[header..]),
+        };
         let recorded_mid = Mid::new(response["mid"].as_u64().unwrap() as u16);
-        let (theirs, their_fds) = shape(recorded_mid, &hex(&response["hex"])[8..]);
+        let (theirs, their_fds) = shape(recorded_mid, &hex(&response["hex"])[header..]);
         let (ours, our_fds) = shape(answer.mid, &answer.payload);
         numbers.learn(&their_fds, &our_fds);
         let place = (request["step"].as_str().unwrap(), "");
@@ -454,4 +459,52 @@ fn a_recorded_session_goes_the_same_way() {
         judge.compare(place, (&theirs, &descriptors), (&ours, &texts(&answer)));
     }
     judge.verdict(|line| !xattrs && line.3 == XATTR);
+}
+
+fn session_tree() -> Option<tempfile::TempDir> {
+    if is_root() {
+        return Some(vector_tree(0o644));
+    }
+    eprintln!("not run: the recorded session gives files away, which only root can do");
+    None
+}
+
+#[test]
+fn a_recorded_session_goes_the_same_way() {
+    let Some(tree) = session_tree() else { return };
+    let xattrs = has_user_xattrs(tree.path());
+    let export = Export::open(tree.path(), ALL).unwrap();
+    let client = Client::with_limits(&export, recorded_limits());
+    replay(
+        "transcript_socket.json",
+        &client,
+        xattrs,
+        |transport, _, _| panic!("{transport} in a session on the socket"),
+    );
+}
+
+#[test]
+fn a_recorded_session_on_a_channel_goes_the_same_way() {
+    let Some(tree) = session_tree() else { return };
+    let xattrs = has_user_xattrs(tree.path());
+    let export = Export::open(tree.path(), ALL).unwrap();
+    let client = Client::with_limits(
+        &export,
+        Limits {
+            channels: 3,
+            ..recorded_limits()
+        },
+    );
+    // Opened after those the recorded client asks for.
+    let mut channel = None;
+    replay(
+        "transcript_channel.json",
+        &client,
+        xattrs,
+        |_, mid, payload| {
+            channel
+                .get_or_insert_with(|| Channel::open(&client))
+                .exchange(mid, payload)
+        },
+    );
 }

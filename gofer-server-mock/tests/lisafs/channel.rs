@@ -1,0 +1,196 @@
+//! Requests in shared memory, and windows in the hands of clients that mean harm.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use gofer_lisafs::wire::{
+    ChannelHeader, ChannelResp, ErrorResp, FStatResp, Message, Mid, OpenAtReq, OpenAtResp, Strings,
+    WalkReq, WalkResp,
+};
+use gofer_server_mock::host::Export;
+use gofer_server_mock::limits::Limits;
+use gofer_transport::flipcall::{Endpoint, FlipError, Side};
+use gofer_transport::shm::Window;
+use gofer_transport::{FdQueue, PacketSocket};
+
+use crate::common::{ALL, Answer, Client, PATIENCE, vector_tree};
+
+/// The client's side of a channel.
+pub struct Channel {
+    endpoint: Endpoint,
+    socket: PacketSocket,
+}
+
+/// Ends a wait for a server that does not answer.
+fn patience() -> impl FnMut() -> Result<(), FlipError> {
+    let until = Instant::now() + PATIENCE;
+    move || match Instant::now() < until {
+        true => Ok(()),
+        false => Err(FlipError::Wait(0)),
+    }
+}
+
+impl Channel {
+    /// Asks for a channel and opens it.
+    pub fn open(client: &Client) -> Channel {
+        let channel = Channel::ask(client);
+        channel.endpoint.connect(&mut patience()).unwrap();
+        channel
+    }
+
+    /// A channel without its handshake.
+    fn ask(client: &Client) -> Channel {
+        let mut answer = client.exchange(Mid::CHANNEL, &[]);
+        let place = ChannelResp::decode(&answer.payload).unwrap();
+        let socket = answer.fds.pop().unwrap();
+        let memory = answer.fds.pop().unwrap();
+        let offset = place.data_offset as u64;
+        let window = Window::map(memory.as_fd(), offset, place.data_length).unwrap();
+        Channel {
+            endpoint: Endpoint::new(window, Side::Client),
+            socket: PacketSocket::from_fd(socket).unwrap(),
+        }
+    }
+
+    /// Sends a payload and receives its answer.
+    pub fn exchange(&self, mid: Mid, payload: &[u8]) -> Answer {
+        let window = self.endpoint.window();
+        let mut header = ChannelHeader::new(mid, 0).encode();
+        window.write(0, &header);
+        window.write(header.len(), payload);
+        let length = header.len() + payload.len();
+        let length = self.endpoint.exchange(length, &mut patience()).unwrap();
+        window.read(0, &mut header);
+        let mut payload = vec![0; length - header.len()];
+        window.read(header.len(), &mut payload);
+        let header = ChannelHeader::decode(&header);
+        let mut fds = FdQueue::new(8);
+        for _ in 0..header.num_fds {
+            self.socket.receive_now(&mut [], &mut fds).unwrap();
+        }
+        Answer {
+            mid: header.message,
+            payload,
+            fds: std::iter::from_fn(|| fds.pop()).collect(),
+        }
+    }
+}
+
+fn client(channels: usize) -> (tempfile::TempDir, Client) {
+    let tree = vector_tree(0o644);
+    let export = Export::open(tree.path(), ALL).unwrap();
+    let limits = Limits {
+        channels,
+        ..Limits::default()
+    };
+    let client = Client::with_limits(&export, limits);
+    (tree, client)
+}
+
+#[test]
+fn channels_and_socket_share_fdids_and_bring_descriptors() {
+    let (_tree, client) = client(2);
+    let root = client.mount();
+    let (one, two) = (Channel::open(&client), Channel::open(&client));
+    let names: [&[u8]; 2] = [b"dir1", b"file.txt"];
+    let mut walk = Vec::new();
+    WalkReq {
+        dir_fd: root,
+        path: Strings::new(&names),
+    }
+    .encode(&mut walk);
+    let answer = one.exchange(Mid::WALK, &walk[8..]);
+    let found = WalkResp::decode(&answer.payload).unwrap().inodes.to_vec();
+    let file = found[1].control_fd;
+    let mut open = Vec::new();
+    OpenAtReq { fd: file, flags: 0 }.encode(&mut open);
+    let answer = two.exchange(Mid::OPEN_AT, &open[8..]);
+    OpenAtResp::decode(&answer.payload).unwrap();
+    let mut text = [0; 32];
+    let read = rustix::io::pread(&answer.fds[0], &mut text, 0).unwrap();
+    assert_eq!(&text[..read], b"hello lisafs\n");
+    let answer = client.exchange(Mid::FSTAT, &file.get().to_le_bytes());
+    assert_eq!(
+        FStatResp::decode(&answer.payload).unwrap().stat.size.get(),
+        13
+    );
+}
+
+#[test]
+fn a_server_without_channels_does_not_list_them() {
+    let (_tree, client) = client(0);
+    let mount = client.exchange(Mid::MOUNT, &[]);
+    let listed = mount.payload[158..].chunks(2);
+    assert!(listed.clone().any(|mid| mid == [1, 0]));
+    assert!(!listed.clone().any(|mid| mid == [2, 0]));
+    let answer = client.exchange(Mid::CHANNEL, &[]);
+    assert_eq!(ErrorResp::decode(&answer.payload).unwrap().errno, 95);
+}
+
+/// Waits until the server has given the window up.
+fn given_up(channel: &Channel) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while channel.endpoint.window().state().load(Ordering::Acquire) != 2 {
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+#[test]
+fn a_window_full_of_garbage_ends_its_channel_and_nothing_else() {
+    let (_tree, client) = client(6);
+    client.mount();
+    let good = Channel::open(&client);
+    type Harm = fn(&Channel);
+    let harms: [Harm; 5] = [
+        // No JSON object opens the channel.
+        |channel| {
+            channel.endpoint.window().write(0, b"no\n");
+            let _ = channel.endpoint.exchange(3, &mut patience());
+        },
+        // A length beyond the window.
+        |channel| {
+            let window = channel.endpoint.window();
+            window.set_datagram_length(u32::MAX);
+            window.state().store(1, Ordering::Release);
+            gofer_transport::flipcall::wake_peer(window);
+        },
+        // A state that does not exist.
+        |channel| {
+            let window = channel.endpoint.window();
+            window.state().store(77, Ordering::Release);
+            gofer_transport::flipcall::wake_peer(window);
+        },
+        // Too short for a header.
+        |channel| {
+            channel.endpoint.connect(&mut patience()).unwrap();
+            let _ = channel.endpoint.exchange(3, &mut patience());
+        },
+        // The client ends it.
+        |channel| {
+            channel.endpoint.connect(&mut patience()).unwrap();
+            channel.endpoint.shut_down();
+        },
+    ];
+    for harm in harms {
+        let channel = Channel::ask(&client);
+        harm(&channel);
+        assert!(given_up(&channel));
+    }
+    assert_eq!(good.exchange(Mid::new(999), b"").mid, Mid::ERROR);
+    let answer = client.exchange(Mid::CHANNEL, &[]);
+    assert_eq!(ErrorResp::decode(&answer.payload).unwrap().errno, 12);
+}
+
+#[test]
+fn the_end_of_the_socket_ends_its_channels() {
+    let (_tree, client) = client(2);
+    client.mount();
+    let (used, fresh) = (Channel::open(&client), Channel::ask(&client));
+    client.stream.shutdown();
+    assert!(given_up(&used) && given_up(&fresh));
+}
