@@ -2,7 +2,7 @@
 //!
 //! - [`ci`]: everything a change must pass.
 //! - [`matrix`], [`interop`]: the behaviour suite against our server and against other people's.
-//! - [`bench`]: what operations cost.
+//! - [`mod@bench`]: what operations cost.
 //! - [`tidy`]: rules no compiler checks.
 //! - [`suite`], [`watchdog`], [`outcome`]: running cases and showing results.
 //! - [`process`], [`connect`], [`workspace`]: servers, mounts, and building them.

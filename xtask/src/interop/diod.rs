@@ -8,6 +8,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +28,10 @@ use crate::suite::{Health, Place, Site};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between attempts to connect: diod does not say when it is ready.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// Ports to choose from.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 12_000;
 
 /// The place of one cell.
 pub(super) struct Diod {
@@ -85,10 +90,20 @@ fn connect_when_ready(server: &mut Server, transport: Transport, address: &str) 
     }
 }
 
-/// A port of 127.0.0.1 nobody listened on a moment ago, with its address.
+/// An address of 127.0.0.1 that nobody listens at, never the same twice. The port lies below
+/// those the kernel gives to outgoing connections: one of these could take it before diod does,
+/// or an attempt to connect could meet itself.
 fn free_port() -> Result<String> {
-    let probe = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
-    Ok(probe.local_addr()?.to_string())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let ours = (std::process::id() % 1000) as u16 * 10;
+    for _ in 0..PORTS {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(ours);
+        let address = format!("127.0.0.1:{}", FIRST_PORT + next % PORTS);
+        if TcpListener::bind(&address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no free port")
 }
 
 impl Place for Diod {

@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: rules of the house that no compiler checks.
 //!
-//! [`sources`] looks at the text of each file, [`dependencies`] at the graph cargo resolved. A
+//! `sources` looks at the text of each file, `dependencies` at the graph cargo resolved. A
 //! finding fails the run, a warning does not.
 
 mod dependencies;
