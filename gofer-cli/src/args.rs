@@ -58,6 +58,23 @@ Output:
 Help: --help for everything with examples and exit codes, `help COMMAND` for a command.
 ";
 
+/// What `-o` takes, for `help options`.
+const OPTION_KEYS: &str = "\
+Keys of -o:
+  trans=fd|unix|tcp, rfdno=N, wfdno=N, address=ADDRESS, aname=PATH, lisafs, uname=USER
+                            as the flags of these names, which win
+  cache=fscache             nobody else touches the tree: cache everything (the default)
+  cache=fscache_writethrough  others only read: write at once
+  cache=remote_revalidating anybody may change it: check before use
+  cache=none                the same, and each open file has its own handle
+  dentry_cache_limit=N      unused names to keep (1000)
+  msize=N, version=9P2000.L[.Google.N]   9P only
+  dfltuid=N, dfltgid=N      owners of files without one
+  force_page_cache, limit_host_fd_translation, overlayfs_stale_read
+  ro, rw, noatime, atime    as in mount(8)
+Words of fstab such as defaults, noauto, _netdev, nofail and x-... are ignored. A backslash
+escapes a comma in a value.";
+
 /// A shell on a gofer: look at, change and copy files through any 9P2000.L or lisafs server.
 ///
 /// Without a server to connect to, one is started on --root for as long as the command runs.
@@ -137,7 +154,8 @@ pub struct ConnectionArgs {
     /// Speak lisafs instead of 9P2000.L
     #[arg(long, global = true)]
     pub lisafs: bool,
-    /// Mount options as mount(8) takes them; repeatable, later wins. See `help options`
+    /// Mount options as mount(8) takes them; repeatable, later wins. `help options` lists the
+    /// keys
     #[arg(
         short = 'o',
         long = "options",
@@ -304,6 +322,7 @@ pub enum Command {
     /// Write everything to stable storage
     Sync(cmd::sync::SyncArgs),
     /// Show the mount options in effect and what each means
+    #[command(after_help = OPTION_KEYS)]
     Options,
     /// Show what is cached, or forget it
     Cache(cmd::cache::CacheArgs),

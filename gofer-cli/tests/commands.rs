@@ -363,6 +363,46 @@ fn a_running_server_is_reached_over_its_socket() {
 }
 
 #[test]
+fn a_running_server_is_reached_over_tcp() {
+    let tree = Tree::new(false);
+    sample(&tree);
+    let mut server = crate::common::gofer();
+    server
+        .args([
+            "serve",
+            "--protocol",
+            "9p",
+            "--listen",
+            "tcp:127.0.0.1:0",
+            "--root",
+        ])
+        .arg(tree.dir.path());
+    let mut server = server.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let stdout = server.stdout.take().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+    let address = line
+        .trim()
+        .strip_prefix("listening on tcp:")
+        .unwrap()
+        .to_owned();
+    let run = |words: &[&str]| {
+        let mut client = crate::common::gofer();
+        client
+            .args(["--trans", "tcp", "--address", &address])
+            .args(words);
+        finish(client, b"")
+    };
+    assert_eq!(run(&["cat", "a"]).ok().text(), "one\ntwo\nthree\n");
+    assert!(run(&["options"]).ok().text().contains("version=9P2000.L,"));
+    run(&["--lisafs", "ls"]).fails(2);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let refused = run(&["ls"]).fails(4);
+    assert!(refused.stderr.contains("(ECONNREFUSED)"), "{refused:?}");
+}
+
+#[test]
 fn a_profile_names_a_connection() {
     both(|tree| {
         sample(tree);

@@ -266,6 +266,13 @@ fn pipes_can_be_put_and_cut_off_copies_resumed() {
         let local = TempDir::new().unwrap();
         let out = local.path().join("out");
         tree.write("whole", "0123456789");
+        assert_eq!(tree.run("get whole /dev/stdout").ok().text(), "0123456789");
+        finish(
+            tree.command(&["put", "/dev/stdin", "named"]),
+            b"from a pipe",
+        )
+        .ok();
+        assert_eq!(tree.read("named"), "from a pipe");
         std::fs::write(&out, "01234").unwrap();
         let get = [
             OsStr::new("get"),

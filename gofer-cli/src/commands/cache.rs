@@ -64,5 +64,5 @@ pub fn run(session: &mut Session, args: &CacheArgs) -> CliResult<()> {
         .into_iter()
         .map(|(key, value)| vec![Cell::new(key), Cell::new(value)])
         .collect();
-    ui.write(&table::rows(&[Align::Left, Align::Right], &rows))
+    ui.write(&table::rows(&[Align::Left, Align::Left], &rows))
 }

@@ -11,6 +11,9 @@ use crate::ui::Ui;
 use crate::ui::format;
 use crate::ui::json::FileJson;
 
+/// Nobody reads a tree deeper than this, and drawing one takes room on the stack.
+const LEVEL_LIMIT: u16 = 1000;
+
 /// Arguments of `tree`.
 #[derive(Args, Debug)]
 pub struct TreeArgs {
@@ -18,9 +21,9 @@ pub struct TreeArgs {
     #[arg(value_name = "PATH", default_value = ".", hide_default_value = true)]
     pub path: PathArg,
     /// Levels to show
-    #[arg(short = 'L', long, value_name = "N", default_value_t = 100, hide_default_value = true,
+    #[arg(short = 'L', long, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub level: u16,
+    pub level: Option<u16>,
     /// Names that begin with a dot, too
     #[arg(short)]
     pub all: bool,
@@ -127,7 +130,13 @@ impl Drawer<'_> {
                 continue;
             }
             self.directories += 1;
-            if level >= self.args.level {
+            if level >= self.args.level.unwrap_or(LEVEL_LIMIT) {
+                if self.args.level.is_none() {
+                    let path = crate::client::show(&path);
+                    self.ui.note(&format!(
+                        "{path}: deeper than {LEVEL_LIMIT} levels, not shown"
+                    ));
+                }
                 continue;
             }
             let child = self

@@ -89,12 +89,11 @@ impl Side for Local {
     }
 
     fn open(&self, dir: &OwnedFd, name: &[u8], follow: bool) -> SideResult<OwnedFd> {
-        // A fifo that takes the file's place must not hold us up.
-        let flags = OPEN | OFlags::RDONLY | OFlags::NONBLOCK;
-        let flags = if follow {
-            flags
-        } else {
-            flags | OFlags::NOFOLLOW
+        // Inside a tree, a fifo that takes the file's place must not hold us up.
+        let guarded = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = match follow {
+            true => OPEN | OFlags::RDONLY,
+            false => OPEN | OFlags::RDONLY | guarded,
         };
         fs::openat(dir, name, flags, Mode::empty()).map_err(fault("open"))
     }
@@ -190,6 +189,10 @@ impl Reader for OwnedFd {
         loop {
             match rustix::io::pread(self, &mut *into, offset) {
                 Err(rustix::io::Errno::INTR) => {}
+                // A pipe the user named: it has no places, but we go through it in order.
+                Err(rustix::io::Errno::SPIPE) => {
+                    return rustix::io::read(self, &mut *into).map_err(fault("read"));
+                }
                 other => return other.map_err(fault("read")),
             }
         }
@@ -209,7 +212,11 @@ impl Writer for OwnedFd {
     fn write_at(&self, from: &[u8], offset: u64) -> SideResult<()> {
         let (mut from, mut offset) = (from, offset);
         while !from.is_empty() {
-            match rustix::io::pwrite(self, from, offset) {
+            let written = match rustix::io::pwrite(self, from, offset) {
+                Err(rustix::io::Errno::SPIPE) => rustix::io::write(self, from),
+                written => written,
+            };
+            match written {
                 Ok(0) => return Err(Fault::new("write", Errno::EIO)),
                 Ok(n) => {
                     from = &from[n..];
