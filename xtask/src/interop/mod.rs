@@ -2,6 +2,7 @@
 //! ours.
 
 mod diod;
+mod gvisor;
 mod known;
 mod tools;
 
@@ -32,14 +33,24 @@ pub struct Interop {
 enum Peer {
     /// A 9P2000.L server and its tools, from the Debian package of that name.
     Diod,
+    /// gVisor's lisafs client, from the Debian package golang-gvisor-gvisor-dev.
+    Gvisor,
 }
 
 impl Interop {
-    /// Every peer, with `allow_missing` as given to `cargo xtask ci`.
-    pub fn for_ci(allow_missing: &[String]) -> Interop {
-        Interop {
-            peer: Peer::Diod,
+    /// Each peer, with `allow_missing` as given to `cargo xtask ci`.
+    pub fn for_ci(allow_missing: &[String]) -> [Interop; 2] {
+        [Peer::Diod, Peer::Gvisor].map(|peer| Interop {
+            peer,
             options: Options::all(allow_missing),
+        })
+    }
+
+    /// The peer's name.
+    pub fn name(&self) -> &'static str {
+        match self.peer {
+            Peer::Diod => "diod",
+            Peer::Gvisor => "gvisor",
         }
     }
 }
@@ -47,6 +58,9 @@ impl Interop {
 /// Runs what `interop` chooses and shows it, or lists it.
 pub fn run(interop: &Interop) -> Result<()> {
     if interop.options.list {
+        if interop.peer == Peer::Gvisor {
+            bail!("its cases are a program that runs whole: xtask/interop/gvisor/main.go");
+        }
         install("diod", "diod")?;
         suite::list(&interop.options, &cells())?;
         let selection = Selection::new(&interop.options.only);
@@ -60,10 +74,19 @@ pub fn run(interop: &Interop) -> Result<()> {
 
 /// Runs what `interop` chooses.
 pub fn run_all(interop: &Interop) -> Result<Outcome> {
-    let Peer::Diod = interop.peer;
+    match interop.peer {
+        Peer::Diod => run_diod(interop),
+        Peer::Gvisor => Ok(match gvisor::run() {
+            Ok(cell) => outcome_of(interop, cell),
+            Err(error) => nothing_ran(interop, &format!("{error:#}")),
+        }),
+    }
+}
+
+fn run_diod(interop: &Interop) -> Result<Outcome> {
     let options = &interop.options;
     if let Err(error) = install("diod", "diod") {
-        return Ok(nothing_ran(options, &format!("{error:#}")));
+        return Ok(nothing_ran(interop, &format!("{error:#}")));
     }
     let mut outcome = suite::run(options, &cells());
     let selection = Selection::new(&options.only);
@@ -90,17 +113,22 @@ fn cells() -> Vec<Cell> {
     cells
 }
 
-fn nothing_ran(options: &Options, reason: &str) -> Outcome {
-    Outcome {
-        cells: vec![CellResult {
-            row: "diod".to_owned(),
-            column: "all".to_owned(),
-            state: CellState::CouldNotRun(reason.to_owned()),
-            cases: Vec::new(),
-            seconds: 0.0,
-        }],
-        allow_missing: options.allow_missing.clone(),
+fn nothing_ran(interop: &Interop, reason: &str) -> Outcome {
+    let cell = CellResult {
+        row: interop.name().to_owned(),
+        column: "all".to_owned(),
+        state: CellState::CouldNotRun(reason.to_owned()),
+        cases: Vec::new(),
         seconds: 0.0,
+    };
+    outcome_of(interop, cell)
+}
+
+fn outcome_of(interop: &Interop, cell: CellResult) -> Outcome {
+    Outcome {
+        seconds: cell.seconds,
+        cells: vec![cell],
+        allow_missing: interop.options.allow_missing.clone(),
     }
 }
 
@@ -109,12 +137,16 @@ fn install(program: &str, package: &str) -> Result<()> {
     if find(program).is_some() {
         return Ok(());
     }
-    println!("installing {package}");
-    apt_get(&["update"])?;
-    apt_get(&["install", "--yes", "--no-install-recommends", package])?;
+    install_package(package)?;
     find(program).map(drop).with_context(|| {
         format!("the package {package} is installed, and there is no program {program}")
     })
+}
+
+fn install_package(package: &str) -> Result<()> {
+    println!("installing {package}");
+    apt_get(&["update"])?;
+    apt_get(&["install", "--yes", "--no-install-recommends", package])
 }
 
 fn apt_get(args: &[&str]) -> Result<()> {
