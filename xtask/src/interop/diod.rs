@@ -5,7 +5,6 @@
 //! must not hit the case that comes next.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -29,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Pause between attempts to connect: diod does not say when it is ready.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// How many ports are tried.
+const ATTEMPTS: u32 = 5;
 /// Ports to choose from.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
@@ -58,7 +59,7 @@ impl Diod {
 /// A diod that is about to listen at the address.
 fn start(transport: Transport, dir: &Path, socket: &Path) -> Result<(Server, String)> {
     let address = match transport {
-        Transport::Tcp => free_port()?,
+        Transport::Tcp => next_address(),
         _ => socket.to_string_lossy().into_owned(),
     };
     let program = super::find("diod").context("diod is not installed")?;
@@ -67,6 +68,23 @@ fn start(transport: Transport, dir: &Path, socket: &Path) -> Result<(Server, Str
     command.args(["-f", "-n", "-N", "-c", "/dev/null", "-L", "stderr"]);
     command.args(["-l", &address]).arg("-e").arg(dir);
     Ok((Server::start(command, None)?, address))
+}
+
+/// A diod and a connection to it. Tries another port where somebody else has the first.
+fn start_and_connect(
+    transport: Transport,
+    dir: &Path,
+    socket: &Path,
+) -> Result<(Server, String, Stream)> {
+    let mut attempt = 1;
+    loop {
+        let (mut server, address) = start(transport, dir, socket)?;
+        match connect_when_ready(&mut server, transport, &address) {
+            Ok(stream) => return Ok((server, address, stream)),
+            Err(_) if attempt < ATTEMPTS && server.log().contains("already in use") => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn connect_when_ready(server: &mut Server, transport: Transport, address: &str) -> Result<Stream> {
@@ -90,20 +108,15 @@ fn connect_when_ready(server: &mut Server, transport: Transport, address: &str) 
     }
 }
 
-/// An address of 127.0.0.1 that nobody listens at, never the same twice. The port lies below
-/// those the kernel gives to outgoing connections: one of these could take it before diod does,
-/// or an attempt to connect could meet itself.
-fn free_port() -> Result<String> {
+/// An address of 127.0.0.1 that was not given out before. The port lies below those the kernel
+/// gives to outgoing connections: one of these could take it before diod does, or an attempt to
+/// connect could meet itself. Nothing is bound to try it: a process that is just being started
+/// would hold a copy of that socket for a moment, and the port with it.
+fn next_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let ours = (std::process::id() % 1000) as u16 * 10;
-    for _ in 0..PORTS {
-        let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(ours);
-        let address = format!("127.0.0.1:{}", FIRST_PORT + next % PORTS);
-        if TcpListener::bind(&address).is_ok() {
-            return Ok(address);
-        }
-    }
-    bail!("no free port")
+    let next = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(ours);
+    format!("127.0.0.1:{}", FIRST_PORT + next % PORTS)
 }
 
 impl Place for Diod {
@@ -126,8 +139,7 @@ impl Place for Diod {
         let servers = self.servers.clone();
         let mount = move |how: &_| {
             let socket = socket_of(&root, lock(&servers).len());
-            let (mut server, address) = start(transport, &root, &socket)?;
-            let stream = connect_when_ready(&mut server, transport, &address)?;
+            let (server, address, stream) = start_and_connect(transport, &root, &socket)?;
             lock(&servers).push(server);
             let trans = format!("trans={},address={address}", transport.name());
             connect::mount(stream, &format!("{trans},{options}"), how)
