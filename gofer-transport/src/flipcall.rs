@@ -112,12 +112,6 @@ impl StateWord for AtomicU32 {
     }
 }
 
-/// Wakes whoever sleeps on the window's state word, as after a change made by hand: for tests of
-/// peers that do not keep to the rules.
-pub fn wake_peer(window: &Window) {
-    StateWord::wake(window.state(), true);
-}
-
 /// How long one sleep lasts before the sleeper asks whether the peer still lives.
 const NAP: Duration = Duration::from_millis(100);
 

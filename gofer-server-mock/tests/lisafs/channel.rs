@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gofer_lisafs::wire::{
     ChannelHeader, ChannelResp, ErrorResp, FStatResp, Message, Mid, OpenAtReq, OpenAtResp, Strings,
@@ -10,7 +10,7 @@ use gofer_lisafs::wire::{
 };
 use gofer_server_mock::host::Export;
 use gofer_server_mock::limits::Limits;
-use gofer_transport::flipcall::{Endpoint, FlipError, Side};
+use gofer_transport::flipcall::{Endpoint, FlipError, Side, StateWord};
 use gofer_transport::shm::Window;
 use gofer_transport::{FdQueue, PacketSocket};
 
@@ -130,14 +130,15 @@ fn a_server_without_channels_does_not_list_them() {
 
 /// Waits until the server has given the window up.
 fn given_up(channel: &Channel) -> bool {
+    let word = channel.endpoint.window().state();
     let until = Instant::now() + PATIENCE;
-    while channel.endpoint.window().state().load(Ordering::Acquire) != 2 {
-        if Instant::now() > until {
-            return false;
+    loop {
+        let state = StateWord::load(word);
+        if state == 2 || Instant::now() > until {
+            return state == 2;
         }
-        std::thread::sleep(Duration::from_millis(1));
+        word.wait_while(state, PATIENCE).unwrap();
     }
-    true
 }
 
 #[test]
@@ -157,13 +158,13 @@ fn a_window_full_of_garbage_ends_its_channel_and_nothing_else() {
             let window = channel.endpoint.window();
             window.set_datagram_length(u32::MAX);
             window.state().store(1, Ordering::Release);
-            gofer_transport::flipcall::wake_peer(window);
+            StateWord::wake(window.state(), true);
         },
         // A state that does not exist.
         |channel| {
             let window = channel.endpoint.window();
             window.state().store(77, Ordering::Release);
-            gofer_transport::flipcall::wake_peer(window);
+            StateWord::wake(window.state(), true);
         },
         // Too short for a header.
         |channel| {
