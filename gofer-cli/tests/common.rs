@@ -62,10 +62,8 @@ pub struct Tree {
 impl Tree {
     /// An empty tree. Others may look into it: tests act as other users.
     pub fn new(lisafs: bool) -> Tree {
-        use std::os::unix::fs::PermissionsExt;
         let dir = TempDir::new().expect("temporary directory");
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(dir.path(), open).expect("chmod");
+        chmod(dir.path(), 0o755);
         Tree { dir, lisafs }
     }
 
@@ -106,6 +104,24 @@ impl Tree {
         let args: Vec<&str> = [&["shell"], flags].concat();
         finish(self.command(&args), script.as_bytes())
     }
+}
+
+/// Who runs the tests: uid and gid.
+pub fn me() -> (u32, u32) {
+    use std::os::unix::fs::MetadataExt;
+    let me = std::fs::metadata("/proc/self").expect("/proc");
+    (me.uid(), me.gid())
+}
+
+/// Whether the tests may give files away.
+pub fn is_root() -> bool {
+    me().0 == 0
+}
+
+/// Sets the mode of a host file.
+pub fn chmod(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
 /// Runs `test` over both protocols.

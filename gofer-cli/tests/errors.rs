@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 
-use crate::common::{both, finish, gofer, stable};
+use crate::common::{both, chmod, finish, gofer, stable};
 
 #[test]
 fn wrong_usage_is_named_and_exits_2() {
@@ -68,10 +68,10 @@ fn a_failed_operation_is_named_and_exits_1() {
 #[test]
 fn another_user_has_no_permission() {
     both(|tree| {
-        use std::os::unix::fs::PermissionsExt;
         tree.write("secret", "x");
-        let closed = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(tree.host("secret"), closed).unwrap();
+        // Closed even for its owner, who may well be uid 1000.
+        chmod(&tree.host("secret"), 0o000);
+        chmod(tree.dir.path(), 0o555);
         stable(&[], || {
             let run = tree.run("--uid 1000 cat secret").fails(1);
             insta::assert_snapshot!("permission", run.all());
@@ -80,6 +80,7 @@ fn another_user_has_no_permission() {
                 .fails(1);
             insta::assert_snapshot!("permission_groups", run.all());
         });
+        chmod(tree.dir.path(), 0o755);
     });
 }
 

@@ -4,9 +4,14 @@ use std::process::Command;
 
 use rexpect::session::{PtySession, spawn_command};
 
-use crate::common::{Tree, both, gofer};
+use crate::common::{Tree, both, gofer, is_root};
 
 const TIMEOUT_MS: u64 = 20_000;
+
+/// How the prompt ends: as in other shells, it tells root.
+fn end() -> &'static str {
+    if is_root() { " # " } else { " $ " }
+}
 
 fn shell(tree: &Tree) -> PtySession {
     let mut command: Command = gofer();
@@ -27,7 +32,7 @@ fn a_user_moves_around_and_leaves_with_ctrl_d() {
         let label = if tree.lisafs { "[lisafs " } else { "[9p " };
         shell.exp_string(label).unwrap();
         shell.send_line("cd 'some dir'").unwrap();
-        shell.exp_string("/some dir #").unwrap();
+        shell.exp_string("] /some dir ").unwrap();
         shell.send_line("cat file").unwrap();
         shell.exp_string("content").unwrap();
         shell.send_line("cat nope").unwrap();
@@ -48,7 +53,7 @@ fn a_user_moves_around_and_leaves_with_ctrl_d() {
 fn ctrl_c_ends_the_command_not_the_shell() {
     both(|tree| {
         let mut shell = shell(tree);
-        shell.exp_string(" # ").unwrap();
+        shell.exp_string(end()).unwrap();
         // Waits for standard input for ever.
         shell.send_line("put - x").unwrap();
         // The command runs once the file is there.
@@ -58,15 +63,15 @@ fn ctrl_c_ends_the_command_not_the_shell() {
         }
         shell.send_control('c').unwrap();
         shell.exp_string("interrupted").unwrap();
-        shell.exp_string(" # ").unwrap();
+        shell.exp_string(end()).unwrap();
         shell.send_line("pwd").unwrap();
         shell.exp_string("/").unwrap();
         // At the prompt it only clears the line.
-        shell.exp_string(" # ").unwrap();
+        shell.exp_string(end()).unwrap();
         shell.send("rm nonsense").unwrap();
         shell.flush().unwrap();
         shell.send_control('c').unwrap();
-        shell.exp_string(" # ").unwrap();
+        shell.exp_string(end()).unwrap();
         shell.send_line("exit").unwrap();
         shell.exp_eof().unwrap();
     });
@@ -82,12 +87,12 @@ fn tab_completes_commands_and_remote_paths() {
         command.arg("--root").arg(tree.dir.path());
         command.args(tree.lisafs.then_some("--lisafs")).arg("shell");
         let mut shell = spawn_command(command, Some(TIMEOUT_MS)).expect("spawn");
-        shell.exp_string("# ").unwrap();
+        shell.exp_string(end()).unwrap();
         shell.send("trunc\t").unwrap();
         shell.flush().unwrap();
         shell.exp_string("truncate").unwrap();
         shell.send_control('c').unwrap();
-        shell.exp_string("# ").unwrap();
+        shell.exp_string(end()).unwrap();
         shell.send("cat a\tonly\t\n").unwrap();
         shell.exp_string("found").unwrap();
         shell.send_line("exit").unwrap();

@@ -1,6 +1,6 @@
 //! The shell without a terminal: scripts and `-c`.
 
-use crate::common::{both, finish};
+use crate::common::{both, finish, me};
 
 #[test]
 fn commands_share_a_directory_and_quotes_work() {
@@ -73,19 +73,20 @@ fn c_takes_several_commands() {
 #[test]
 fn as_changes_who_acts() {
     both(|tree| {
-        let run = tree.script(
-            &["-k"],
-            "as 1000 touch x\nas 1000:5,6\nas\nas 0\ntouch y\nas\n",
+        let (uid, gid) = me();
+        let script = format!("as 54321 touch x\nas 54321:5,6\nas\nas {uid}:{gid}\ntouch y\nas\n");
+        let run = tree.script(&["-k"], &script).fails(6);
+        assert_eq!(
+            run.text(),
+            format!("uid 54321 gid 5 groups 6\nuid {uid} gid {gid}\n")
         );
-        let run = run.fails(6);
-        assert_eq!(run.text(), "uid 1000 gid 5 groups 6\nuid 0 gid 0\n");
         assert!(
             run.stderr
                 .contains("line 1: open x: permission denied (EACCES)"),
             "{run:?}"
         );
         assert!(
-            run.stderr.contains("this ran as uid 1000, gid 1000"),
+            run.stderr.contains("this ran as uid 54321, gid 54321"),
             "{run:?}"
         );
         assert!(tree.host("y").exists() && !tree.host("x").exists());
