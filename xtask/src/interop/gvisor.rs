@@ -52,6 +52,7 @@ impl Program {
             .arg(".")
             .current_dir(workspace::root().join("xtask/interop/gvisor"))
             .env("GO111MODULE", "off")
+            .env("CGO_ENABLED", "0")
             .env("GOFLAGS", "")
             .env(
                 "GOPATH",
