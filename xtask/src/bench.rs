@@ -99,7 +99,7 @@ fn build() -> Result<PathBuf> {
     if !output.status.success() {
         bail!("the benchmark does not build");
     }
-    workspace::executable(&output.stdout).context("cargo built no benchmark")
+    workspace::executable(&output.stdout, "rpc").context("cargo built no benchmark")
 }
 
 fn measure(program: &Path, home: &Path, regime: Regime, options: &Bench) -> Result<()> {

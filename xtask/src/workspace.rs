@@ -51,14 +51,14 @@ pub fn build(package: &str, profile: Profile) -> Result<PathBuf> {
     executable(&output.stdout).with_context(|| format!("cargo built no executable of {package}"))
 }
 
-/// The last executable that cargo's messages in JSON name.
-pub fn executable(messages: &[u8]) -> Option<PathBuf> {
+/// The executable of the target called `target` among cargo's messages in JSON.
+pub fn executable(messages: &[u8], target: &str) -> Option<PathBuf> {
     json_lines(messages)
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back()
+        .filter(|message| message["target"]["name"] == target)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
-fn json_lines(bytes: &[u8]) -> impl DoubleEndedIterator<Item = serde_json::Value> {
+fn json_lines(bytes: &[u8]) -> impl Iterator<Item = serde_json::Value> {
     bytes
         .split(|&byte| byte == b'\n')
         .filter_map(|line| serde_json::from_slice(line).ok())
