@@ -48,7 +48,8 @@ pub fn build(package: &str, profile: Profile) -> Result<PathBuf> {
         }
         bail!("{package} does not build");
     }
-    executable(&output.stdout).with_context(|| format!("cargo built no executable of {package}"))
+    executable(&output.stdout, package)
+        .with_context(|| format!("cargo built no executable of {package}"))
 }
 
 /// The executable of the target called `target` among cargo's messages in JSON.
