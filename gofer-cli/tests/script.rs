@@ -55,6 +55,8 @@ fn the_first_error_ends_a_script() {
         assert!(run.stderr.contains("line 1"), "{run:?}");
         tree.script(&[], "cat a; bogus\n").fails(2);
         tree.script(&[], "cat 'a\n").fails(2);
+        let piped = tree.script(&[], "ls | head\n").fails(2);
+        assert!(piped.stderr.contains("no pipes"), "{piped:?}");
         assert_eq!(tree.script(&[], "exit\ncat a\n").ok().text(), "");
     });
 }

@@ -14,7 +14,7 @@ use crate::ui::Ui;
 /// Arguments of `chmod`.
 #[derive(Args, Debug)]
 pub struct ChmodArgs {
-    /// Octal, or [ugoa]*[-+=][rwxXst]* and more after commas
+    /// Octal such as 755, or symbolic such as u+rwX,go-w
     #[arg(allow_hyphen_values = true)]
     pub mode: Mode,
     /// Files to change

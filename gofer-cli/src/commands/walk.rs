@@ -15,7 +15,7 @@ use crate::ui::{format, json};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Sources:
-  root          where every absolute path begins
+  root          where the path begins
   cache         known, nobody was asked
   negative      known to be missing, nobody was asked
   prefetched    came with the answer to an earlier step
@@ -39,9 +39,16 @@ pub fn run(session: &mut Session, args: &WalkArgs) -> CliResult<()> {
     } else {
         Follow::Yes
     };
-    let (steps, result) = client
+    let (mut steps, result) = client
         .fs
         .trace_walk(&client.cx(), client.at(&args.path), follow);
+    // A relative path begins where we are, whatever that is called.
+    if let Some(first) = steps.first_mut()
+        && !args.path.starts_with(b"/")
+        && first.name == b"/"
+    {
+        first.name = b".".to_vec();
+    }
     let total: u64 = steps.iter().map(|step| step.round_trips).sum();
     if ui.json {
         let steps: Vec<Value> = steps.iter().map(step_json).collect();

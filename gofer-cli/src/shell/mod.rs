@@ -240,6 +240,20 @@ fn expand(client: &Client, statement: &Statement) -> CliResult<Vec<OsString>> {
     let command = command.unwrap_or_default();
     let mut words = Vec::new();
     for word in statement.words.iter().cloned().flat_map(Word::braces) {
+        let bare = word.quoted.iter().all(|quoted| !quoted);
+        if bare
+            && matches!(
+                &*word.bytes,
+                b"|" | b"||" | b">" | b">>" | b"<" | b"&" | b"&&"
+            )
+        {
+            let text = format!(
+                "there are no pipes and redirections here: {}",
+                show(&word.bytes)
+            );
+            let hint = "your own shell has them: gofer-cli ls | head; quotes make it a name";
+            return Err(CliError::usage(text).hint(hint));
+        }
         // The name of a command, and of a flag, is no path.
         if words.is_empty() || !word.is_pattern() || word.bytes.starts_with(b"--") {
             words.push(OsString::from_vec(word.bytes));
