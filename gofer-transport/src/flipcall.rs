@@ -50,6 +50,9 @@ pub enum FlipError {
     /// The length word says more than the window holds.
     #[error("the peer announced {0} bytes, more than the channel holds")]
     BadLength(u32),
+    /// What should open the channel is no JSON object.
+    #[error("the peer did not open the channel")]
+    BadHello,
     /// The kernel refused a wait.
     #[error("waiting on the channel failed: errno {0}")]
     Wait(i32),
@@ -297,7 +300,7 @@ impl Endpoint {
         if hello.starts_with(b"{") && hello.ends_with(b"}") {
             Ok(())
         } else {
-            Err(FlipError::BadLength(length as u32))
+            Err(FlipError::BadHello)
         }
     }
 }
@@ -386,7 +389,7 @@ mod tests {
         );
         server.window().set_datagram_length(3);
         server.window().write(0, b"[]\n");
-        assert_eq!(server.accept(&mut patient()), Err(FlipError::BadLength(3)));
+        assert_eq!(server.accept(&mut patient()), Err(FlipError::BadHello));
     }
 
     #[test]
