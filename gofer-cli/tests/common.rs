@@ -135,7 +135,9 @@ pub fn both(test: impl Fn(&Tree)) {
 pub fn gofer() -> Command {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     let home = HOME.get_or_init(|| {
-        let home = std::env::temp_dir().join(format!("gofer-cli-home-{}", std::process::id()));
+        // Below the build directory: nothing is left behind elsewhere.
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("gofer-cli-home-{}", std::process::id()));
         std::fs::create_dir_all(&home).expect("home");
         home
     });

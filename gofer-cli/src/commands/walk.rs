@@ -81,7 +81,8 @@ pub fn run(session: &mut Session, args: &WalkArgs) -> CliResult<()> {
         &[Right, Left, Left, Right, Left, Left, Right],
         &rows,
     ))?;
-    ui.line(format!("{total} round trips"))?;
+    let noun = if total == 1 { "trip" } else { "trips" };
+    ui.line(format!("{total} round {noun}"))?;
     Ok(result.map(drop)?)
 }
 
