@@ -58,6 +58,7 @@ pub(crate) const LRU: Rank = 17;
 pub(crate) const REGISTRY: Rank = 18;
 
 /// The last rank that may be held while the server is waited for.
+#[cfg(debug_assertions)]
 const LAST_OVER_CALL: Rank = DATA;
 
 #[cfg(debug_assertions)]
