@@ -4,7 +4,7 @@ use gofer_vfs::remote::{Call, Found, RemoteError, RemoteFile, RemoteResult, Seen
 use gofer_vfs::{Attr, Errno, FileType, Name};
 
 use super::convert;
-use super::exchange::EXCHANGE_MAX;
+use super::exchange::{EXCHANGE_MAX, Exchange};
 use super::fid::OwnedFid;
 use super::file::File;
 use super::table::Effect;
@@ -18,6 +18,38 @@ const MULTI_NAMES_MAX: usize = 32;
 
 /// Bytes of Rmultigetattr before its records.
 const MULTI_HEAD_SIZE: usize = 9;
+
+/// Adds a walk from the first fid that makes the second, with attributes where the dialect can.
+fn push_walk(
+    exchange: &mut Exchange<'_>,
+    getattr: bool,
+    (fid, newfid): (Fid, Fid),
+    wnames: Names<'_>,
+) -> RemoteResult<()> {
+    let effect = Effect::Makes {
+        fid: newfid,
+        names: wnames.len() as u16,
+    };
+    let pushed = match getattr {
+        true => exchange.push(
+            Twalkgetattr {
+                fid,
+                newfid,
+                wnames,
+            },
+            effect,
+        ),
+        false => exchange.push(
+            Twalk {
+                fid,
+                newfid,
+                wnames,
+            },
+            effect,
+        ),
+    };
+    pushed.map(drop)
+}
 
 /// One file on the way.
 struct Step {
@@ -89,29 +121,7 @@ impl File {
         for count in 1..=names.len() {
             let wnames = Names::new(bytes.get(..count).unwrap_or_default());
             let (fid, newfid) = (self.fid(), session.new_fid()?);
-            let effect = Effect::Makes {
-                fid: newfid,
-                names: count as u16,
-            };
-            if GETATTR {
-                exchange.push(
-                    Twalkgetattr {
-                        fid,
-                        newfid,
-                        wnames,
-                    },
-                    effect,
-                )?;
-            } else {
-                exchange.push(
-                    Twalk {
-                        fid,
-                        newfid,
-                        wnames,
-                    },
-                    effect,
-                )?;
-            }
+            push_walk(&mut exchange, GETATTR, (fid, newfid), wnames)?;
         }
         exchange.run()?;
         let mut way = Way {
@@ -309,28 +319,8 @@ impl File {
             let file = self.of(*file)?;
             let name = [name.as_bytes()];
             let (fid, newfid, wnames) = (dir.fid(), session.new_fid()?, Names::new(&name));
-            let effect = Effect::Makes {
-                fid: newfid,
-                names: 1,
-            };
-            if getattr {
-                exchange.push(
-                    Twalkgetattr {
-                        fid,
-                        newfid,
-                        wnames,
-                    },
-                    effect,
-                )?;
-            } else {
-                exchange.push(
-                    Twalk {
-                        fid,
-                        newfid,
-                        wnames,
-                    },
-                    effect,
-                )?;
+            push_walk(&mut exchange, getattr, (fid, newfid), wnames)?;
+            if !getattr {
                 exchange.push(ask(file.fid()), Effect::None)?;
             }
             dir = file;
