@@ -4,6 +4,7 @@
 //!   carry descriptors where the kernel allows it.
 //! - [`PacketSocket`]: a Unix seqpacket socket, for descriptors that travel beside a channel.
 //! - [`FdQueue`]: received descriptors, owned and bounded.
+//! - [`DetachedMount`]: a copy of a mount whose descriptors lead nowhere else.
 //! - [`codec`]: bounds-checked little-endian reading and writing.
 //! - [`Cancel`], [`Wait`]: giving up a wait.
 //! - [`Tracer`]: where `--trace` lines go.
@@ -16,6 +17,7 @@ mod cancel;
 pub mod codec;
 mod fds;
 pub mod flipcall;
+mod mount;
 mod packet;
 pub mod shm;
 mod stream;
@@ -23,6 +25,7 @@ mod trace;
 
 pub use cancel::{Cancel, Wait, Watch};
 pub use fds::{FdQueue, inherit};
+pub use mount::{DetachError, DetachedMount};
 pub use packet::PacketSocket;
 pub use stream::{Stream, TransportKind};
 pub use trace::Tracer;
