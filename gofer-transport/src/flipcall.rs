@@ -4,39 +4,19 @@
 //! side shut down. Only the active side touches the datagram. The rules are those of the lisafs
 //! specification, section 8.
 //!
-//! The turn-taking ([`Turn`]) is generic over the word ([`StateWord`]), so that a model checker
-//! can drive it; [`Endpoint`] puts it on a mapped [`Window`].
+//! The turn-taking ([`Turn`], in `turn.rs`) is generic over the word ([`StateWord`]), so that a
+//! model checker can drive it; `spin.rs` says how long to spin; [`Endpoint`] puts both on a mapped
+//! [`Window`].
+
+mod spin;
+mod turn;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
-
-use rustix::thread::{Timespec, futex};
 
 use crate::shm::Window;
 
-/// Which side of a window this is. The client is active first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum Side {
-    Client,
-    Server,
-}
-
-impl Side {
-    fn own(self) -> u32 {
-        match self {
-            Side::Client => 0,
-            Side::Server => 1,
-        }
-    }
-
-    fn peer(self) -> u32 {
-        1 - self.own()
-    }
-}
-
-const SHUT_DOWN: u32 = 2;
+pub use turn::{Side, StateWord, Turn};
 
 /// Why a window is of no use any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,6 +33,10 @@ pub enum FlipError {
     /// What should open the channel is no JSON object.
     #[error("the peer did not open the channel")]
     BadHello,
+    /// The caller does not want to wait any longer. The exchange goes on without it and can be
+    /// finished with [`Endpoint::receive`].
+    #[error("the wait was given up")]
+    GaveUp,
     /// The kernel refused a wait.
     #[error("waiting on the channel failed: errno {0}")]
     Wait(i32),
@@ -64,162 +48,13 @@ impl From<FlipError> for io::Error {
     }
 }
 
-/// The state word: atomics, and waiting until it changes.
-pub trait StateWord {
-    /// Loads with acquire order.
-    fn load(&self) -> u32;
-    /// Compare-and-swap with release order; the value found otherwise.
-    fn compare_swap(&self, from: u32, to: u32) -> Result<(), u32>;
-    /// Exchanges, with both orders.
-    fn swap(&self, to: u32) -> u32;
-    /// Sleeps while the word is `value`, at most for `limit`. May return early.
-    fn wait_while(&self, value: u32, limit: Duration) -> Result<(), FlipError>;
-    /// Wakes one sleeper, or all.
-    fn wake(&self, all: bool);
-}
-
-impl StateWord for AtomicU32 {
-    fn load(&self) -> u32 {
-        self.load(Ordering::Acquire)
-    }
-
-    fn compare_swap(&self, from: u32, to: u32) -> Result<(), u32> {
-        self.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
-            .map(drop)
-    }
-
-    fn swap(&self, to: u32) -> u32 {
-        AtomicU32::swap(self, to, Ordering::AcqRel)
-    }
-
-    fn wait_while(&self, value: u32, limit: Duration) -> Result<(), FlipError> {
-        use rustix::io::Errno;
-        let limit = Timespec {
-            tv_sec: limit.as_secs().min(u64::from(u32::MAX)) as i64,
-            tv_nsec: i64::from(limit.subsec_nanos()),
-        };
-        // Shared, not private: the peer is another process.
-        match futex::wait(self, futex::Flags::empty(), value, Some(&limit)) {
-            Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
-            Err(error) => Err(FlipError::Wait(error.raw_os_error())),
-        }
-    }
-
-    fn wake(&self, all: bool) {
-        // Fails only for a word that is not mapped, and this one is.
-        let _ = futex::wake(
-            self,
-            futex::Flags::empty(),
-            if all { i32::MAX as u32 } else { 1 },
-        );
-    }
-}
-
-/// How long one sleep lasts before the sleeper asks whether the peer still lives.
-const NAP: Duration = Duration::from_millis(100);
-
-/// Loads of the state word before a first sleep, where another CPU could change it meanwhile.
-const SPIN_MAX: u32 = 4000;
-
-/// Turn-taking on a state word, for one side.
-///
-/// One thread at a time takes turns; any thread may shut down.
-#[derive(Debug)]
-pub struct Turn {
-    side: Side,
-    closed: AtomicBool,
-    /// How long to spin, adapted to whether spinning paid off the last times.
-    spin: AtomicU32,
-}
-
-impl Turn {
-    /// Turn-taking that has not begun. `spin_max` 0 never spins: right where the peer has to run
-    /// on the same CPU.
-    pub fn new(side: Side, spin_max: u32) -> Turn {
-        Turn {
-            side,
-            closed: AtomicBool::new(false),
-            spin: AtomicU32::new(spin_max),
-        }
-    }
-
-    /// Hands control to the peer.
-    pub fn pass(&self, word: &impl StateWord) -> Result<(), FlipError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(FlipError::ShutDown);
-        }
-        match word.compare_swap(self.side.own(), self.side.peer()) {
-            Ok(()) => word.wake(false),
-            Err(SHUT_DOWN) => return Err(FlipError::ShutDown),
-            Err(other) => return Err(FlipError::BadState(other)),
-        }
-        Ok(())
-    }
-
-    /// Waits until control is here. `alive` is asked from time to time and ends the wait with its
-    /// error: a peer that died cannot wake anybody.
-    pub fn wait(
-        &self,
-        word: &impl StateWord,
-        alive: &mut dyn FnMut() -> Result<(), FlipError>,
-    ) -> Result<(), FlipError> {
-        let mut spins = self.spin.load(Ordering::Relaxed);
-        let began_with = spins;
-        let mut slept = false;
-        loop {
-            let state = word.load();
-            if state == self.side.own() {
-                break;
-            }
-            if state == SHUT_DOWN || self.closed.load(Ordering::Acquire) {
-                return Err(FlipError::ShutDown);
-            }
-            if state != self.side.peer() {
-                return Err(FlipError::BadState(state));
-            }
-            if spins > 0 {
-                spins -= 1;
-                std::hint::spin_loop();
-            } else {
-                if slept {
-                    alive()?;
-                }
-                word.wait_while(state, NAP)?;
-                slept = true;
-            }
-        }
-        self.adapt(began_with, slept);
-        Ok(())
-    }
-
-    /// Ends the turn-taking for both sides. Idempotent.
-    pub fn shut_down(&self, word: &impl StateWord) {
-        self.closed.store(true, Ordering::Release);
-        word.swap(SHUT_DOWN);
-        word.wake(true);
-    }
-
-    /// Spins longer where a spin was enough, shorter where it was in vain; never gives up wholly,
-    /// so that it can find out that things changed.
-    fn adapt(&self, began_with: u32, slept: bool) {
-        if began_with == 0 {
-            return;
-        }
-        let next = if slept {
-            (began_with / 2).max(SPIN_MAX / 64)
-        } else {
-            (began_with * 2).min(SPIN_MAX)
-        };
-        if next != began_with {
-            self.spin.store(next, Ordering::Relaxed);
-        }
-    }
-}
-
 /// The datagram that opens a channel, in both directions: an empty JSON object.
 const HELLO: &[u8] = b"{}\n";
 
 /// One side of a mapped window. One thread at a time exchanges datagrams; any may shut down.
+///
+/// Where a wait takes `alive`, that is asked before every sleep, and never otherwise: it says how
+/// long the sleep may last, or ends the wait with its error. A peer that died cannot wake anybody.
 #[derive(Debug)]
 pub struct Endpoint {
     window: Window,
@@ -229,10 +64,9 @@ pub struct Endpoint {
 impl Endpoint {
     /// Puts `side` on `window`, which must be fresh or in the hands of that side.
     pub fn new(window: Window, side: Side) -> Endpoint {
-        let alone = std::thread::available_parallelism().map_or(1, usize::from) < 2;
         Endpoint {
             window,
-            turn: Turn::new(side, if alone { 0 } else { SPIN_MAX }),
+            turn: Turn::new(side, spin::worthwhile()),
         }
     }
 
@@ -244,7 +78,7 @@ impl Endpoint {
     /// Client: the handshake. Afterwards this side is active.
     pub fn connect(
         &self,
-        alive: &mut dyn FnMut() -> Result<(), FlipError>,
+        alive: &mut dyn FnMut() -> Result<Duration, FlipError>,
     ) -> Result<(), FlipError> {
         self.window.write(0, HELLO);
         let length = self.exchange(HELLO.len(), alive)?;
@@ -254,7 +88,7 @@ impl Endpoint {
     /// Server: the handshake, and the wait for the first datagram, whose length is returned.
     pub fn accept(
         &self,
-        alive: &mut dyn FnMut() -> Result<(), FlipError>,
+        alive: &mut dyn FnMut() -> Result<Duration, FlipError>,
     ) -> Result<usize, FlipError> {
         let length = self.receive(alive)?;
         self.check_hello(length)?;
@@ -267,7 +101,7 @@ impl Endpoint {
     pub fn exchange(
         &self,
         length: usize,
-        alive: &mut dyn FnMut() -> Result<(), FlipError>,
+        alive: &mut dyn FnMut() -> Result<Duration, FlipError>,
     ) -> Result<usize, FlipError> {
         debug_assert!(length <= self.window.capacity());
         self.window.set_datagram_length(length as u32);
@@ -275,14 +109,22 @@ impl Endpoint {
         self.receive(alive)
     }
 
+    /// Wakes waiters of this window, so that they ask `alive` again. One that has asked and does
+    /// not sleep yet may miss it, and asks when its sleep is over.
+    pub fn nudge(&self) {
+        self.window.state().wake(true);
+    }
+
     /// Ends the channel for both sides. Idempotent.
     pub fn shut_down(&self) {
         self.turn.shut_down(self.window.state());
     }
 
-    fn receive(
+    /// Waits for a datagram and returns its length (checked): after [`FlipError::GaveUp`], to
+    /// finish the exchange that was given up.
+    pub fn receive(
         &self,
-        alive: &mut dyn FnMut() -> Result<(), FlipError>,
+        alive: &mut dyn FnMut() -> Result<Duration, FlipError>,
     ) -> Result<usize, FlipError> {
         self.turn.wait(self.window.state(), alive)?;
         let length = self.window.datagram_length();
@@ -310,6 +152,7 @@ mod tests {
     use super::*;
     use crate::shm::WindowFile;
     use std::os::fd::AsFd;
+    use std::sync::atomic::Ordering;
 
     fn pair() -> (Endpoint, Endpoint) {
         let mut file = WindowFile::create().unwrap();
@@ -321,8 +164,8 @@ mod tests {
         )
     }
 
-    fn patient() -> impl FnMut() -> Result<(), FlipError> {
-        || Ok(())
+    fn patient() -> impl FnMut() -> Result<Duration, FlipError> {
+        || Ok(Duration::from_millis(100))
     }
 
     fn serve_doubles(server: Endpoint) -> FlipError {
@@ -412,5 +255,45 @@ mod tests {
         }
         client.shut_down();
         assert_eq!(waiting.join().unwrap(), Err(FlipError::ShutDown));
+    }
+
+    #[test]
+    fn an_exchange_that_was_given_up_can_be_finished() {
+        let (client, server) = pair();
+        client.window().write(0, b"ask");
+        let given_up = client.exchange(3, &mut || Err(FlipError::GaveUp));
+        assert_eq!(given_up, Err(FlipError::GaveUp));
+        assert_eq!(server.receive(&mut patient()), Ok(3));
+        server.window().set_datagram_length(7);
+        server.turn.pass(server.window().state()).unwrap();
+        assert_eq!(client.receive(&mut patient()), Ok(7));
+    }
+
+    #[test]
+    fn a_nudged_waiter_asks_again() {
+        let (client, _server) = pair();
+        let given_up = std::thread::scope(|scope| {
+            let (asked, asks) = std::sync::mpsc::channel();
+            let waiting = scope.spawn({
+                let client = &client;
+                move || {
+                    let mut first = true;
+                    client.exchange(0, &mut || match std::mem::take(&mut first) {
+                        true => {
+                            asked.send(()).unwrap();
+                            Ok(Duration::from_secs(3600))
+                        }
+                        false => Err(FlipError::GaveUp),
+                    })
+                }
+            });
+            asks.recv().unwrap();
+            while !waiting.is_finished() {
+                client.nudge();
+                std::thread::yield_now();
+            }
+            waiting.join().unwrap()
+        });
+        assert_eq!(given_up, Err(FlipError::GaveUp));
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use gofer_lisafs::wire::{ChannelHeader, ChannelResp};
 use gofer_transport::PacketSocket;
@@ -19,6 +20,13 @@ use rustix::io::Errno;
 use super::Session;
 use super::connection::Reply;
 use crate::host::Result;
+
+/// How long one sleep for a request lasts. Nothing is looked at afterwards: the end of a channel
+/// wakes its thread.
+const NAP: Duration = Duration::from_secs(3600);
+
+/// Between two attempts to wake a thread that has to end.
+const END_PAUSE: Duration = Duration::from_millis(1);
 
 /// The channels of one connection. One that died still counts (lisafs 7.1).
 #[derive(Debug)]
@@ -58,7 +66,13 @@ impl Channels {
         for (endpoint, _) in &running {
             endpoint.shut_down();
         }
-        for (_, thread) in running {
+        for (endpoint, thread) in running {
+            // A client that writes over the mark can put a thread to sleep again, once for each
+            // time that it is woken (lisafs 8.6).
+            while !thread.is_finished() {
+                thread::sleep(END_PAUSE);
+                endpoint.shut_down();
+            }
             // A panic was reported when it happened.
             let _ = thread.join();
         }
@@ -125,7 +139,7 @@ struct Opened {
 /// Answers the requests of one channel until either side ends it.
 fn run(session: &Arc<Session>, endpoint: &Endpoint, socket: &PacketSocket) {
     let mut buffers = Buffers::default();
-    let mut next = endpoint.accept(&mut || Ok(()));
+    let mut next = endpoint.accept(&mut || Ok(NAP));
     loop {
         next = match next {
             // Too short to be answered: the peer says that it was the last (lisafs 7.4).
@@ -170,7 +184,7 @@ impl Buffers {
         window.write(0, &ChannelHeader::new(mid, sent).encode());
         window.write(header.len(), head);
         window.write(header.len() + head.len(), data);
-        endpoint.exchange(header.len() + head.len() + data.len(), &mut || Ok(()))
+        endpoint.exchange(header.len() + head.len() + data.len(), &mut || Ok(NAP))
     }
 }
 

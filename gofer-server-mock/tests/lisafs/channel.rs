@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gofer_lisafs::wire::{
     ChannelHeader, ChannelResp, ErrorResp, FStatResp, Message, Mid, OpenAtReq, OpenAtResp, Strings,
@@ -23,11 +23,11 @@ pub struct Channel {
 }
 
 /// Ends a wait for a server that does not answer.
-fn patience() -> impl FnMut() -> Result<(), FlipError> {
+fn patience() -> impl FnMut() -> Result<Duration, FlipError> {
     let until = Instant::now() + PATIENCE;
     move || match Instant::now() < until {
-        true => Ok(()),
-        false => Err(FlipError::Wait(0)),
+        true => Ok(Duration::from_millis(100)),
+        false => Err(FlipError::GaveUp),
     }
 }
 
