@@ -228,3 +228,30 @@ fn a_reply_that_a_local_change_overtook_is_not_applied() {
     // Overtaken, so asked again.
     assert_eq!(rig.calls(), [Op::HandleAttr, Op::Write, Op::HandleAttr]);
 }
+
+#[test]
+fn a_name_that_goes_is_not_closed_under_a_call_that_borrowed_it() {
+    for mode in S {
+        let rig = Arc::new(Rig::new(mode));
+        rig.outside.write(b"f", b"content").unwrap();
+        let held = rig.fs.resolve(&rig.cx(), rig.at("f"), Follow::Yes).unwrap();
+        // The name that is held goes, and the file is known by another: calls take that one.
+        rig.outside.rename(b"f", b"g").unwrap();
+        assert_eq!(errno(rig.stat("f")), Errno::ENOENT);
+        rig.stat("g").unwrap();
+        assert_eq!(rig.remote.live_files(), 3, "{mode}: the root, f and g");
+        let other = rig.clone();
+        rig.remote.before(Op::Open, move || {
+            std::thread::spawn(move || {
+                other.outside.rename(b"g", b"h").unwrap();
+                assert_eq!(errno(other.stat("g")), Errno::ENOENT);
+            })
+            .join()
+            .unwrap();
+        });
+        let cx = rig.cx();
+        drop(rig.fs.open_node(&cx, &held, OpenFlags::RDONLY).unwrap());
+        assert_eq!(rig.remote.misuses(), 0, "{mode}");
+        assert_eq!(rig.remote.live_files(), 2, "{mode}: g was closed after it");
+    }
+}

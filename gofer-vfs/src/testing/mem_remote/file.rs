@@ -48,11 +48,20 @@ impl MemFile {
         }
     }
 
+    /// Begins a call. One that finds the file released is a misuse, also when the release came
+    /// while it was under way: then it reaches the server first, or not, as luck has it.
     fn enter(&self, call: &Call<'_>, op: Op) -> RemoteResult<Passage> {
-        if self.released.load(Ordering::Acquire) {
-            return Err(self.link.misuse());
+        self.check_held()?;
+        let passage = self.link.enter(call, op)?;
+        self.check_held()?;
+        Ok(passage)
+    }
+
+    fn check_held(&self) -> RemoteResult<()> {
+        match self.released.load(Ordering::Acquire) {
+            true => Err(self.link.misuse()),
+            false => Ok(()),
         }
-        self.link.enter(call, op)
     }
 
     /// Runs one call: enters, does `work` on the tree, leaves.
