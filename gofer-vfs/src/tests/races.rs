@@ -255,3 +255,30 @@ fn a_name_that_goes_is_not_closed_under_a_call_that_borrowed_it() {
         assert_eq!(rig.remote.live_files(), 2, "{mode}: g was closed after it");
     }
 }
+
+#[test]
+fn a_name_that_a_check_cut_off_during_its_rename_does_not_come_back() {
+    for mode in S {
+        let rig = Arc::new(Rig::new(mode));
+        rig.outside.write(b"f", b"content").unwrap();
+        rig.stat("f").unwrap();
+        let other = rig.clone();
+        rig.remote.before(Op::Rename, move || {
+            std::thread::spawn(move || {
+                // Gone for a moment, in which somebody looks.
+                other.outside.rename(b"f", b"hidden").unwrap();
+                assert_eq!(errno(other.stat("f")), Errno::ENOENT);
+                other.outside.rename(b"hidden", b"f").unwrap();
+            })
+            .join()
+            .unwrap();
+        });
+        rig.rename("f", "g").unwrap();
+        // The dentry is dead: if the rename had put it under `g`, that would be of no use.
+        for _ in 0..2 {
+            assert_eq!(rig.read_all("g").unwrap(), b"content", "{mode}");
+        }
+        check_tree(&rig);
+        check_truth(&rig, &["f", "g"]);
+    }
+}
