@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: runs the benchmark `rpc` in two regimes and prints medians and ratios.
+//! `cargo xtask bench`: runs the benchmark `rpc` in two regimes and prints medians and ratios: of
+//! lisafs beside the least it could cost, then of all protocols beside a bare socket.
 //!
 //! Pinned to one processor the figures are reproducible; left free they show what wake-ups across
 //! processors add, which differs from run to run.
@@ -26,6 +27,9 @@ pub struct Bench {
     /// Run in this regime only
     #[arg(long)]
     regime: Option<Regime>,
+    /// Measure lisafs beside its floors only
+    #[arg(long)]
+    floors: bool,
 }
 
 /// Where the processes may run.
@@ -71,11 +75,22 @@ pub fn run(options: &Bench) -> Result<()> {
         Some(regime) => vec![regime],
         None => vec![Regime::Pinned, Regime::Free],
     };
+    for &regime in &regimes {
+        println!(
+            "==== {}: lisafs beside the least it could cost",
+            regime.name()
+        );
+        println!("{FLOORS}");
+        floors(&program, regime, options)?;
+    }
+    if options.floors {
+        return Ok(());
+    }
     let home = tempfile::Builder::new()
         .prefix("gofer-criterion-")
         .tempdir()?;
     for &regime in &regimes {
-        println!("==== {}", regime.name());
+        println!("==== {}: all protocols", regime.name());
         measure(&program, home.path(), regime, options)?;
     }
     for regime in regimes {
@@ -112,6 +127,26 @@ fn measure(program: &Path, home: &Path, regime: Regime, options: &Bench) -> Resu
         .args(&options.only)
         .env("CRITERION_HOME", home)
         .stdin(Stdio::null());
+    run_in(regime, command)
+}
+
+/// What the first table means.
+const FLOORS: &str = "\
+Medians of one run. A floor is a ping-pong between two processes over the same transport, with
+messages of the operation's sizes, plus the bare system calls of the operation. A channel's
+ping-pong writes each request into the window and copies each answer out of it.";
+
+fn floors(program: &Path, regime: Regime, options: &Bench) -> Result<()> {
+    let mut command = Command::new(program);
+    command
+        .args(["floor", regime.name(), &options.seconds.to_string()])
+        .args(&options.only)
+        .stdin(Stdio::null());
+    run_in(regime, command)
+}
+
+/// Runs `command`, and whatever it starts, where `regime` says.
+fn run_in(regime: Regime, mut command: Command) -> Result<()> {
     let before = sched_getaffinity(None).context("read the processor affinity")?;
     if regime == Regime::Pinned {
         // The benchmark and its servers inherit it.

@@ -3,9 +3,11 @@
 //! calls themselves. `cargo xtask bench` runs this and prints the ratios.
 //!
 //! This program is its own server: with `serve` as its first argument it does what
-//! `gofer-server-mock` does, with `pong` it answers the ping-pong.
+//! `gofer-server-mock` does, with `pong` it answers the ping-pong. With `floor` it measures lisafs
+//! beside the least it could cost instead.
 
 mod direct;
+mod floor;
 mod remote;
 mod socket;
 
@@ -44,9 +46,13 @@ impl Tree {
 }
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("serve") => return gofer_server_mock::run(std::env::args_os()),
-        Some("pong") => return socket::pong(),
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["serve", ..] => return gofer_server_mock::run(std::env::args_os()),
+        ["pong"] => return socket::pong(),
+        ["pong-channel", waiting] => return floor::pong(waiting),
+        ["burn"] => return floor::burn(),
         _ => {}
     }
     let tree = match Tree::new() {
@@ -56,6 +62,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let ["floor", ref args @ ..] = args[..] {
+        return floor::run(&tree, args);
+    }
     let mut criterion = Criterion::default().configure_from_args();
     direct::measure(&mut criterion, &tree);
     socket::measure(&mut criterion);
