@@ -63,6 +63,10 @@ pub(crate) struct Serve {
     /// Do not give clients host descriptors of the files they open.
     #[arg(long)]
     pub(crate) no_donate: bool,
+    /// Give lisafs clients a descriptor of the root, of a detached copy of its mount, to work on it
+    /// themselves; devices do not open with it, FIFOs and sockets do. Needs CAP_SYS_ADMIN.
+    #[arg(long, conflicts_with = "no_donate")]
+    pub(crate) donate_root: bool,
     /// Read exports and limits from a TOML file; flags beat it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -216,6 +220,7 @@ pub(crate) enum Endpoint {
 pub(crate) struct ExportPlan {
     pub(crate) root: PathBuf,
     pub(crate) policy: Policy,
+    pub(crate) donate_root: bool,
     pub(crate) protocol: Protocol,
     pub(crate) endpoint: Endpoint,
 }
@@ -239,6 +244,7 @@ impl Serve {
             } else {
                 config.donate
             },
+            donate_root: config.donate_root,
             flags: self,
         };
         let exports = match (&self.root, self.exports.is_empty()) {
@@ -286,6 +292,7 @@ struct Shared<'a> {
     sockets: Option<SocketsArg>,
     fifos: Option<FifosArg>,
     donate: Option<bool>,
+    donate_root: Option<bool>,
     flags: &'a Serve,
 }
 
@@ -316,13 +323,22 @@ impl Shared<'_> {
         } else {
             export.donate.or(self.donate)
         };
+        let donate = donate.unwrap_or(true);
+        let in_file = export.donate_root.or(self.donate_root) == Some(true);
+        let donate_root = flags.donate_root || in_file && !flags.no_donate;
+        if donate_root && !donate {
+            return Err(format!(
+                "{root}: the file says not to donate, so the root cannot be donated either"
+            ));
+        }
         Ok(ExportPlan {
             policy: Policy {
                 readonly: export.mode == Mode::Ro,
                 sockets: sockets.map(Sockets::from).unwrap_or_default(),
                 fifos: fifos.map(Fifos::from).unwrap_or_default(),
-                donate: donate.unwrap_or(true),
+                donate,
             },
+            donate_root,
             protocol,
             endpoint,
             root: export.root,

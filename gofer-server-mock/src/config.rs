@@ -5,6 +5,7 @@
 //! host-uds = "none"
 //! host-fifo = "none"
 //! donate = true
+//! donate-root = false
 //!
 //! [limits]
 //! connections = 256
@@ -41,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) host_uds: Option<SocketsArg>,
     pub(crate) host_fifo: Option<FifosArg>,
     pub(crate) donate: Option<bool>,
+    pub(crate) donate_root: Option<bool>,
     pub(crate) limits: ConfigLimits,
     #[serde(rename = "export")]
     pub(crate) exports: Vec<ConfigExport>,
@@ -60,6 +62,7 @@ pub(crate) struct ConfigExport {
     pub(crate) host_uds: Option<SocketsArg>,
     pub(crate) host_fifo: Option<FifosArg>,
     pub(crate) donate: Option<bool>,
+    pub(crate) donate_root: Option<bool>,
 }
 
 /// `[limits]`.

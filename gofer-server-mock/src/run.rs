@@ -20,7 +20,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::{self, Endpoint, ExportPlan, Plan, Serve};
 use crate::config::Config;
-use crate::host::{Export, raise_descriptor_limit};
+use crate::host::{Export, Fifos, raise_descriptor_limit};
 use crate::limits::Limits;
 use crate::listen::Listener;
 use crate::server::{self, Protocol};
@@ -197,17 +197,32 @@ impl Daemon {
         for ExportPlan {
             root,
             policy,
+            donate_root,
             protocol,
             endpoint,
         } in plan.exports
         {
-            let export = Export::open(&root, policy).map_err(|error| match error {
+            let mut export = Export::open(&root, policy).map_err(|error| match error {
                 Errno::INVAL => Failure::Failed(format!(
                     "{}: neither a directory nor a regular file",
                     root.display()
                 )),
                 error => Failure::failed(root.display())(error.into()),
             })?;
+            if donate_root {
+                export = export.donating_root().map_err(|error| {
+                    let root = root.display();
+                    Failure::Failed(format!("cannot donate the root {root}: {error}"))
+                })?;
+                if policy.fifos == Fifos::None || !policy.allows_connect() {
+                    let _ = writeln!(
+                        io::stderr(),
+                        "{program}: warning: --donate-root lets clients open FIFOs and connect to \
+                         sockets below {}, whatever --host-fifo and --host-uds say",
+                        root.display()
+                    );
+                }
+            }
             match endpoint {
                 Endpoint::Listen(address) => {
                     let listener = Listener::bind(&address)

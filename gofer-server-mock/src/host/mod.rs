@@ -19,6 +19,7 @@
 
 mod attr;
 mod create;
+mod donate;
 mod names;
 mod node;
 mod open;
@@ -29,6 +30,8 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+
+use gofer_transport::DetachedMount;
 
 pub use attr::{Edit, SetTime};
 pub use create::Created;
@@ -140,6 +143,8 @@ pub struct Owner {
 #[derive(Debug)]
 pub struct Export {
     root: Arc<Node>,
+    /// What descriptors of the root are opened in, where clients are given them.
+    copy: Option<DetachedMount>,
 }
 
 impl Export {
@@ -147,7 +152,7 @@ impl Export {
     /// itself are followed: it is the operator's path, not a client's.
     pub fn open(root: &Path, policy: Policy) -> Result<Arc<Export>> {
         let root = Node::root(root, policy)?;
-        Ok(Arc::new(Export { root }))
+        Ok(Arc::new(Export { root, copy: None }))
     }
 
     /// The root.

@@ -14,11 +14,12 @@ use super::{Session, check_name, check_type, owner, statx};
 use crate::host::{FileType, Found, Name, Node, Result};
 
 impl Session {
-    /// lisafs 6.1. A descriptor of the root is never donated: it would lead out of the root.
+    /// lisafs 6.1. Where the export gives its root away, a client that does not want it closes it.
     pub(super) fn mount(&self, reply: &mut Reply) -> Result<()> {
         self.fds.check_room(1)?;
         let root = self.export.root();
         let stat = root.stat()?;
+        reply.fds.extend(self.export.donated_root()?);
         reply.set(&MountResp {
             root: self.inode(root.clone(), &stat),
             max_message_size: self.max_message_size,

@@ -3,5 +3,6 @@
 mod behaviour;
 mod channel;
 mod confinement;
+mod donated_root;
 mod hostile;
 mod vectors;
