@@ -35,11 +35,11 @@ use gofer_transport::DetachedMount;
 
 pub use attr::{Edit, SetTime};
 pub use create::Created;
-pub use node::{Found, Identity, Node};
+pub use node::{Found, HeldNames, Identity, Node};
 pub use open::{DirEntry, OpenFile};
 pub use rustix::fs::{FileType, OFlags, StatFs};
 pub use rustix::io::Errno;
-pub use socket::BoundSocket;
+pub use socket::{Bound, BoundSocket};
 pub use sys::{limit_descriptors, raise_descriptor_limit};
 
 /// What `statx(2)` tells, as the kernel lays it out.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 
+use super::create::Made;
 use super::node::{Found, Identity, Node};
 use super::{Errno, Name, Result, sys};
 
@@ -57,7 +58,9 @@ impl Node {
         let _target = target.lock.read();
         let old = sys::magic_path(target);
         rustix::fs::linkat(CWD, old, self, name.as_bytes(), AtFlags::SYMLINK_FOLLOW)?;
-        self.lookup(name)
+        let made = Made::File(target.identity());
+        let result = self.lookup(name);
+        self.undo_on_error(name, made, AtFlags::empty(), result)
     }
 
     /// Renames `old_name` in this directory to `new_name` in `new_dir`; `flags` as in

@@ -26,7 +26,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::sys::{self, Held};
@@ -170,9 +170,15 @@ impl Node {
     /// Looks `name` up, not following it. `ENOENT`, `ENOTDIR` when this is no directory, or what
     /// else the host says. Locks: read.
     pub fn walk(self: &Arc<Node>, name: Name<'_>) -> Result<Found> {
-        let _names = self.tree.rename.read();
-        let _dir = self.lock.read();
-        self.lookup(name)
+        self.hold_names().walk(self, name)
+    }
+
+    /// Keeps names where they are for several lookups in a row. Until it is dropped its thread
+    /// must call nothing else that locks `Tree::rename`: a rename that waits would be in between.
+    pub fn hold_names(&self) -> HeldNames<'_> {
+        HeldNames {
+            _shared: self.tree.rename.read(),
+        }
     }
 
     /// Attributes along `names`, without making nodes: `each` is called for one component after
@@ -266,6 +272,18 @@ impl Node {
         self.children.lock().get(name).and_then(Weak::upgrade)
     }
 
+    /// Whether this is `other` or a directory above it, as far as the tree knows.
+    fn is_above(self: &Arc<Node>, other: &Arc<Node>) -> bool {
+        let mut at = self.is_dir().then(|| other.clone());
+        while let Some(node) = at {
+            if Arc::ptr_eq(self, &node) {
+                return true;
+            }
+            at = node.place().map(|(parent, _)| parent);
+        }
+        false
+    }
+
     /// Directory and name; `None` for the root.
     pub(super) fn place(&self) -> Option<Place> {
         self.place.lock().clone()
@@ -277,7 +295,14 @@ impl Node {
     }
 
     /// Puts `node` under `name`. The caller holds `Tree::rename` exclusively.
+    ///
+    /// Where others moved directories first, `node` may be above this one as far as the tree
+    /// knows, although the host has just moved it here. Then it stays detached: directories that
+    /// keep each other alive would never be freed.
     pub(super) fn attach(self: &Arc<Node>, name: &[u8], node: &Arc<Node>) {
+        if node.is_above(self) {
+            return;
+        }
         let old = node.place.lock().replace((self.clone(), name.to_vec()));
         self.children
             .lock()
@@ -304,6 +329,20 @@ impl Node {
         {
             children.remove(name);
         }
+    }
+}
+
+/// A hold on the names of a tree, of which none is changed by a rename while it lives.
+#[derive(Debug)]
+pub struct HeldNames<'a> {
+    _shared: RwLockReadGuard<'a, ()>,
+}
+
+impl HeldNames<'_> {
+    /// As [`Node::walk`], in a directory of the same tree.
+    pub fn walk(&self, dir: &Arc<Node>, name: Name<'_>) -> Result<Found> {
+        let _dir = dir.lock.read();
+        dir.lookup(name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Open files: data, space, directory entries, donated descriptors.
 
 use std::mem::MaybeUninit;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -105,17 +105,34 @@ impl OpenFile {
     /// Reads until `buffer` is full or the file ends; `EBADF` when not open for reading. From a
     /// FIFO, what is there (`EAGAIN` when nothing is). Locks: read.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.read_with(buffer.len(), offset, |file, at, place| {
+            let part = buffer.get_mut(place).unwrap_or_default();
+            match at {
+                Some(at) => rustix::io::pread(file, part, at),
+                None => rustix::io::read(file, part),
+            }
+        })
+    }
+
+    /// As [`OpenFile::read_at`], into `length` bytes that only `read` can reach: it reads into
+    /// some of them, at an offset of the file or, with `None`, whatever comes next.
+    pub fn read_with(
+        &self,
+        length: usize,
+        offset: u64,
+        mut read: impl FnMut(BorrowedFd<'_>, Option<u64>, Range<usize>) -> Result<usize>,
+    ) -> Result<usize> {
         if !self.can_read() {
             return Err(Errno::BADF);
         }
         let _file = self.node.lock.read();
         if self.node.file_type() == FileType::Fifo {
-            return retry(|| rustix::io::read(&self.fd, &mut *buffer));
+            return retry(|| read(self.fd.as_fd(), None, 0..length));
         }
         let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        while filled < length {
             let at = offset.checked_add(filled as u64).ok_or(Errno::INVAL)?;
-            match retry(|| rustix::io::pread(&self.fd, &mut *rest, at))? {
+            match retry(|| read(self.fd.as_fd(), Some(at), filled..length))? {
                 0 => break,
                 count => filled += count,
             }
@@ -126,6 +143,23 @@ impl OpenFile {
     /// Writes all of `data`, or the part before the first error if there is one; `EBADF` when not
     /// open for writing. Locks: write.
     pub fn write_at(&self, data: &[u8], offset: u64) -> Result<usize> {
+        self.write_with(data.len(), offset, |file, at, place| {
+            let part = data.get(place).unwrap_or_default();
+            match at {
+                Some(at) => rustix::io::pwrite(file, part, at),
+                None => rustix::io::write(file, part),
+            }
+        })
+    }
+
+    /// As [`OpenFile::write_at`], from `length` bytes that only `write` can reach: it writes some
+    /// of them, at an offset of the file or, with `None`, behind what was written before.
+    pub fn write_with(
+        &self,
+        length: usize,
+        offset: u64,
+        mut write: impl FnMut(BorrowedFd<'_>, Option<u64>, Range<usize>) -> Result<usize>,
+    ) -> Result<usize> {
         if !self.can_write() {
             return Err(Errno::BADF);
         }
@@ -133,19 +167,15 @@ impl OpenFile {
         let fifo = self.node.file_type() == FileType::Fifo;
         let mut written = 0;
         loop {
-            let rest = data.get(written..).unwrap_or_default();
             let at = offset.checked_add(written as u64).ok_or(Errno::INVAL)?;
-            let result = if fifo {
-                retry(|| rustix::io::write(&self.fd, rest))
-            } else {
-                retry(|| rustix::io::pwrite(&self.fd, rest, at))
-            };
+            let at = (!fifo).then_some(at);
+            let result = retry(|| write(self.fd.as_fd(), at, written..length));
             match result {
                 Ok(count) => written += count,
                 Err(error) if written == 0 => return Err(error),
                 Err(_) => return Ok(written),
             }
-            if written == data.len() || result == Ok(0) {
+            if written == length || result == Ok(0) {
                 return Ok(written);
             }
         }

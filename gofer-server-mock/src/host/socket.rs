@@ -21,6 +21,17 @@ pub struct BoundSocket {
     fd: Held,
 }
 
+/// What [`Node::bind`] made.
+#[derive(Debug)]
+pub struct Bound {
+    /// The socket file.
+    pub found: Found,
+    /// The socket bound to it.
+    pub socket: BoundSocket,
+    /// A copy of the socket, for the client to wait on.
+    pub copy: OwnedFd,
+}
+
 impl Node {
     /// Connects to the socket file. `sock_type` is the host's number; others than stream, datagram
     /// and seqpacket are `ENXIO`. `EPERM` when the policy forbids it, `ENOTSOCK` for another file.
@@ -44,7 +55,7 @@ impl Node {
         Ok(socket)
     }
 
-    /// Creates the socket file `name` and returns it with the socket bound to it. `EPERM` when the
+    /// Creates the socket file `name` and binds a socket to it. `EPERM` when the
     /// policy forbids it, `EINVAL` when the name is too long for a socket address, `EADDRINUSE`
     /// when it exists. Locks: write.
     pub fn bind(
@@ -53,32 +64,32 @@ impl Node {
         sock_type: u32,
         mode: u32,
         owner: Owner,
-    ) -> Result<(Found, BoundSocket)> {
+    ) -> Result<Bound> {
         self.policy().check_writable()?;
         if !self.policy().allows_bind() {
             return Err(Errno::PERM);
         }
         let socket = new_socket(sock_type)?;
+        // Whatever can fail without having made anything comes first.
+        let copy = rustix::io::fcntl_dupfd_cloexec(&socket, 0)?;
+        let fd = Held::new(socket)?;
         let _names = self.tree.rename.read();
         let _dir = self.lock.write();
         // The file takes its permission bits from the socket.
-        rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode & 0o7777))?;
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode & 0o7777))?;
         let path = [sys::magic_path(&**self).as_bytes(), b"/", name.as_bytes()].concat();
         // The address does not fit 107 bytes.
         let address = SocketAddrUnix::new(path).map_err(|_| Errno::INVAL)?;
-        bind(&socket, &address)?;
+        bind(&fd, &address)?;
         let made = Made::Fresh(FileType::Socket);
-        let result = self.finish(name, mode, owner, made).and_then(|found| {
-            let node = found.node.clone();
-            Ok((
-                found,
-                BoundSocket {
-                    node,
-                    fd: Held::new(socket)?,
-                },
-            ))
-        });
-        self.undo_on_error(name, made, AtFlags::empty(), result)
+        let result = self.finish(name, mode, owner, made);
+        let found = self.undo_on_error(name, made, AtFlags::empty(), result)?;
+        let node = found.node.clone();
+        Ok(Bound {
+            found,
+            socket: BoundSocket { node, fd },
+            copy,
+        })
     }
 }
 
@@ -96,11 +107,6 @@ impl BoundSocket {
     /// Takes a connection; `EAGAIN` when there is none.
     pub fn accept(&self) -> Result<OwnedFd> {
         accept_with(&self.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
-    }
-
-    /// A copy of the socket, to wait on.
-    pub fn donate(&self) -> Result<OwnedFd> {
-        rustix::io::fcntl_dupfd_cloexec(&self.fd, 0)
     }
 }
 

@@ -214,3 +214,21 @@ fn a_failed_creation_leaves_a_file_of_somebody_else_alone() {
         .undo_on_error(name("theirs"), made, flags, failed);
     assert_eq!(fs::read(dir.path().join("theirs")).unwrap(), b"content");
 }
+
+#[test]
+fn directories_that_others_turned_inside_out_are_still_freed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("a/b")).unwrap();
+    let export = export(dir.path());
+    let (a, b) = (walk(export.root(), "a"), walk(export.root(), "a/b"));
+    // The tree still has `b` in `a` when `a` is moved into it.
+    fs::rename(dir.path().join("a/b"), dir.path().join("b")).unwrap();
+    export.root().rename(name("a"), &b, name("a"), 0).unwrap();
+    assert!(dir.path().join("b/a").is_dir());
+    assert_eq!(b.path(), b"/a/b", "what others move is not noticed");
+    let nodes = [Arc::downgrade(&a), Arc::downgrade(&b)];
+    let found = walk(export.root(), "b/a");
+    assert_eq!(found.identity(), a.identity());
+    drop((a, b, found));
+    assert!(nodes.iter().all(|node| node.upgrade().is_none()));
+}

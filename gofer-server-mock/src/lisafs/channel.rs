@@ -1,7 +1,8 @@
 //! Shared-memory channels of a connection (lisafs 7): one window and one thread each.
 //!
 //! All windows lie in one memory file. The client may write anything anywhere in it at any time,
-//! so a request is copied out once, and what is decoded is the copy.
+//! so a request is copied out once, and what is decoded is the copy. Only data that is read from
+//! or written to a file stays in the window, where the kernel puts or takes it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use gofer_lisafs::wire::{ChannelHeader, ChannelResp};
+use gofer_lisafs::wire::{ChannelHeader, ChannelResp, Message, Mid, PWriteReq};
 use gofer_transport::PacketSocket;
 use gofer_transport::flipcall::{Endpoint, FlipError, Side};
 use gofer_transport::shm::{WINDOW_HEADER, Window, WindowFile};
@@ -18,7 +19,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Session;
-use super::connection::Reply;
+use super::connection::{Payload, Reply};
 use crate::host::Result;
 
 /// How long one sleep for a request lasts. Nothing is looked at afterwards: the end of a channel
@@ -38,6 +39,8 @@ pub(super) struct Channels {
 #[derive(Debug, Default)]
 struct State {
     file: Option<WindowFile>,
+    /// Windows that were cut from the file. They stay in it also when opening a channel failed.
+    windows: usize,
     running: Vec<(Arc<Endpoint>, JoinHandle<()>)>,
     ended: bool,
 }
@@ -86,7 +89,7 @@ impl Session {
         if state.ended {
             return Err(Errno::NOSYS);
         }
-        if state.running.len() >= self.channels.limit {
+        if state.windows >= self.channels.limit {
             return Err(Errno::NOMEM);
         }
         let opened = self.open_channel(&mut state).map_err(|error| {
@@ -105,12 +108,14 @@ impl Session {
             none => none.insert(WindowFile::create()?),
         };
         let (offset, length) = file.allocate(size)?;
+        state.windows += 1;
         let window = Window::map(file.as_fd(), offset, length as u64)?;
         let memory = file.as_fd().try_clone_to_owned()?;
         let (ours, theirs) = PacketSocket::pair()?;
         let theirs = OwnedFd::from(theirs);
-        for donated in [&memory, &theirs] {
-            rustix::fs::fcntl_setfl(donated, OFlags::NONBLOCK)?;
+        // Ours as well: a client that takes no descriptors must not hold up the channel's thread.
+        for fd in [memory.as_fd(), theirs.as_fd(), ours.as_fd()] {
+            rustix::fs::fcntl_setfl(fd, OFlags::NONBLOCK)?;
         }
         let endpoint = Arc::new(Endpoint::new(window, Side::Server));
         let thread = {
@@ -137,8 +142,12 @@ struct Opened {
 }
 
 /// Answers the requests of one channel until either side ends it.
-fn run(session: &Arc<Session>, endpoint: &Endpoint, socket: &PacketSocket) {
-    let mut buffers = Buffers::default();
+fn run(session: &Arc<Session>, endpoint: &Arc<Endpoint>, socket: &PacketSocket) {
+    let _hang_up = HangUp(endpoint);
+    let mut buffers = Buffers {
+        request: Vec::new(),
+        reply: Reply::in_window(endpoint.clone()),
+    };
     let mut next = endpoint.accept(&mut || Ok(NAP));
     loop {
         next = match next {
@@ -152,11 +161,18 @@ fn run(session: &Arc<Session>, endpoint: &Endpoint, socket: &PacketSocket) {
             }
         };
     }
-    endpoint.shut_down();
+}
+
+/// Tells the client that its channel has ended, in whatever way.
+struct HangUp<'a>(&'a Endpoint);
+
+impl Drop for HangUp<'_> {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
 }
 
 /// Memory of one channel, kept from request to request.
-#[derive(Default)]
 struct Buffers {
     request: Vec<u8>,
     reply: Reply,
@@ -176,15 +192,31 @@ impl Buffers {
         let mut header = [0; ChannelHeader::SIZE];
         window.read(0, &mut header);
         let request = ChannelHeader::decode(&header).message;
-        self.request.resize(length - header.len(), 0);
-        window.read(header.len(), &mut self.request);
-        let mid = session.answer(request, &self.request, &mut self.reply);
+        let payload = length - header.len();
+        // The window is larger than the limit: it has whole pages.
+        let mid = if payload > session.max_message_size as usize {
+            self.reply.set_error(Errno::IO);
+            Mid::ERROR
+        } else {
+            // Data to be written stays where it is: the kernel takes it from there.
+            let is_write = request == Mid::PWRITE;
+            let copied = match is_write {
+                true => payload.min(<PWriteReq<'_> as Message<'_>>::MIN_SIZE),
+                false => payload,
+            };
+            self.request.resize(copied, 0);
+            window.read(header.len(), &mut self.request);
+            let rest = (window, header.len() + copied, payload - copied);
+            let payload = Payload {
+                bytes: &self.request,
+                rest: is_write.then_some(rest),
+            };
+            session.answer(request, payload, &mut self.reply)
+        };
         let sent = send_fds(socket, &mut self.reply.fds);
-        let (head, data) = self.reply.payload();
         window.write(0, &ChannelHeader::new(mid, sent).encode());
-        window.write(header.len(), head);
-        window.write(header.len() + head.len(), data);
-        endpoint.exchange(header.len() + head.len() + data.len(), &mut || Ok(NAP))
+        window.write(header.len(), self.reply.head());
+        endpoint.exchange(header.len() + self.reply.payload_len(), &mut || Ok(NAP))
     }
 }
 

@@ -4,14 +4,19 @@
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use gofer_lisafs::wire::{AnyRequest, ErrorResp, Message, Mid, PReadResp, ReadData, SocketHeader};
+use gofer_lisafs::wire::{
+    AnyRequest, ChannelHeader, ErrorResp, Message, Mid, PReadResp, SocketHeader,
+};
+use gofer_transport::flipcall::Endpoint;
+use gofer_transport::shm::Window;
 use gofer_transport::{Stream, Wait};
 use rustix::io::Errno;
 
 use super::{CHANGES, Session};
-use crate::host::Result;
+use crate::host::{OpenFile, Result};
 
 /// The largest payload that is read and thrown away to answer `EIO`; a client that announces more
 /// is cut off.
@@ -24,59 +29,89 @@ const BUFFER_SIZE: usize = 64 << 10;
 pub(super) struct Reply {
     /// The frame, but for bulk data.
     frame: Vec<u8>,
-    /// Where bulk data is read to. Never shrinks, so that it is zeroed once and not for each read.
-    data: Vec<u8>,
-    /// How much of `data` ends the frame.
-    data_len: usize,
+    bulk: Bulk,
+    /// How many bytes of bulk data end the frame.
+    bulk_len: usize,
     pub(super) fds: Vec<OwnedFd>,
 }
 
+/// Where bulk data is read to.
+#[derive(Debug)]
+enum Bulk {
+    /// Never shrinks, so that it is zeroed once and not for each read.
+    Buffer(Vec<u8>),
+    /// Behind what comes first in a PRead response.
+    Window(Arc<Endpoint>),
+}
+
+impl Default for Bulk {
+    fn default() -> Bulk {
+        Bulk::Buffer(Vec::new())
+    }
+}
+
+/// Where in a window the data of a PRead response is.
+const BULK_AT: usize = ChannelHeader::SIZE + <PReadResp<'_> as Message<'_>>::MIN_SIZE;
+
 impl Reply {
+    /// Responses for a channel: bulk data goes straight to its window, at its final place.
+    pub(super) fn in_window(endpoint: Arc<Endpoint>) -> Reply {
+        Reply {
+            bulk: Bulk::Window(endpoint),
+            ..Reply::default()
+        }
+    }
+
     /// Makes `message` the response.
     pub(super) fn set<'a>(&mut self, message: &impl Message<'a>) {
         self.frame.clear();
-        self.data_len = 0;
+        self.bulk_len = 0;
         message.encode(&mut self.frame);
     }
 
-    /// Makes what `read` puts into a buffer of `size` bytes the data of a PRead response.
-    pub(super) fn set_data(
-        &mut self,
-        size: usize,
-        read: impl FnOnce(&mut [u8]) -> Result<usize>,
-    ) -> Result<()> {
-        if self.data.len() < size {
-            self.data.resize(size, 0);
-        }
-        let buffer = self.data.get_mut(..size).unwrap_or_default();
-        let count = read(buffer)?;
-        let data = ReadData(buffer.get(..count).unwrap_or_default());
+    /// Makes up to `size` bytes of `file` the data of a PRead response. The caller has made sure
+    /// that a response can be so large.
+    pub(super) fn set_data(&mut self, file: &OpenFile, size: usize, offset: u64) -> Result<()> {
+        let count = match &mut self.bulk {
+            Bulk::Buffer(buffer) => {
+                if buffer.len() < size {
+                    buffer.resize(size, 0);
+                }
+                file.read_at(buffer.get_mut(..size).unwrap_or_default(), offset)?
+            }
+            Bulk::Window(endpoint) => file.read_with(size, offset, |file, offset, part| {
+                let at = BULK_AT + part.start;
+                endpoint.window().read_from(file, offset, at, part.len())
+            })?,
+        };
         self.frame.clear();
-        self.data_len = data.0.len();
-        PReadResp { data }.encode_head(&mut self.frame);
+        self.bulk_len = count;
+        PReadResp::encode_head_for(count, &mut self.frame);
         Ok(())
     }
 
-    fn set_error(&mut self, error: Errno) {
+    pub(super) fn set_error(&mut self, error: Errno) {
         self.fds.clear();
         self.set(&ErrorResp {
             errno: error.raw_os_error().unsigned_abs(),
         });
     }
 
-    /// The payload: what stands before the bulk data, and that.
-    pub(super) fn payload(&self) -> (&[u8], &[u8]) {
-        let head = self.frame.get(SocketHeader::SIZE..).unwrap_or_default();
-        let data = self.data.get(..self.data_len).unwrap_or_default();
-        (head, data)
+    /// The payload, but for bulk data.
+    pub(super) fn head(&self) -> &[u8] {
+        self.frame.get(SocketHeader::SIZE..).unwrap_or_default()
     }
 
-    fn payload_len(&self) -> usize {
-        self.frame.len() - SocketHeader::SIZE + self.data_len
+    /// Bytes of the payload with its bulk data.
+    pub(super) fn payload_len(&self) -> usize {
+        self.frame.len() - SocketHeader::SIZE + self.bulk_len
     }
 
     fn send(&mut self, stream: &Stream) -> io::Result<()> {
-        let data = self.data.get(..self.data_len).unwrap_or_default();
+        let data = match &self.bulk {
+            Bulk::Buffer(buffer) => buffer.get(..self.bulk_len).unwrap_or_default(),
+            Bulk::Window(_) => &[],
+        };
         let parts = [IoSlice::new(&self.frame), IoSlice::new(data)];
         let fds: Vec<_> = self.fds.iter().map(AsFd::as_fd).collect();
         let sent = stream.send(&parts, &fds, &Wait::default());
@@ -84,6 +119,15 @@ impl Reply {
         self.fds.clear();
         sent
     }
+}
+
+/// The payload of a request.
+#[derive(Clone, Copy)]
+pub(super) struct Payload<'a> {
+    /// All of it, or what comes before the data of a PWrite request.
+    pub(super) bytes: &'a [u8],
+    /// Where that data is: in a window, from a place on, this many bytes.
+    pub(super) rest: Option<(&'a Window, usize, usize)>,
 }
 
 /// Answers one request after the other until the client hangs up.
@@ -97,6 +141,10 @@ pub(super) fn run(stream: &Stream, session: &Arc<Session>) -> io::Result<()> {
             reply.set_error(Errno::IO);
         } else {
             let payload = requests.payload(length as usize)?;
+            let payload = Payload {
+                bytes: payload,
+                rest: None,
+            };
             session.answer(header.message, payload, &mut reply);
         }
         reply.send(stream)?;
@@ -189,9 +237,14 @@ impl Requests<'_> {
 impl Session {
     /// Makes `reply` the response to a request whose payload is within the limit; returns the
     /// response's number.
-    pub(super) fn answer(self: &Arc<Session>, mid: Mid, payload: &[u8], reply: &mut Reply) -> Mid {
-        let result = dispatch(self, mid, payload, reply);
-        tracing::trace!(request = %mid, bytes = payload.len(), error = ?result.err());
+    pub(super) fn answer(
+        self: &Arc<Session>,
+        mid: Mid,
+        payload: Payload<'_>,
+        reply: &mut Reply,
+    ) -> Mid {
+        let result = survive(|| dispatch(self, mid, payload, reply));
+        tracing::trace!(request = %mid, bytes = payload.bytes.len(), error = ?result.err());
         match result {
             Ok(()) if reply.payload_len() <= self.max_message_size as usize => return mid,
             Ok(()) => reply.set_error(Errno::IO),
@@ -201,8 +254,19 @@ impl Session {
     }
 }
 
+/// Turns a panic, a defect of this server, into `EREMOTEIO` (lisafs 5.1): one request fails, its
+/// connection and all others go on. Locks are released on the way, and a reply is begun anew.
+fn survive(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Errno::REMOTEIO))
+}
+
 /// The checks of lisafs 5.1, in their order, then the handler.
-fn dispatch(session: &Arc<Session>, mid: Mid, payload: &[u8], reply: &mut Reply) -> Result<()> {
+fn dispatch(
+    session: &Arc<Session>,
+    mid: Mid,
+    payload: Payload<'_>,
+    reply: &mut Reply,
+) -> Result<()> {
     if mid == Mid::ERROR {
         return Err(Errno::INVAL);
     }
@@ -212,7 +276,10 @@ fn dispatch(session: &Arc<Session>, mid: Mid, payload: &[u8], reply: &mut Reply)
     if CHANGES.contains(&mid) {
         session.export.policy().check_writable()?;
     }
-    let request = AnyRequest::decode(mid, payload).map_err(|_| Errno::IO)?;
+    if let Some(data) = payload.rest {
+        return session.pwrite_from_window(payload.bytes, data, reply);
+    }
+    let request = AnyRequest::decode(mid, payload.bytes).map_err(|_| Errno::IO)?;
     handle(session, &request, reply)
 }
 
@@ -252,5 +319,17 @@ fn handle(session: &Arc<Session>, request: &AnyRequest<'_>, reply: &mut Reply) -
         AnyRequest::Accept(request) => session.accept(request, reply),
         AnyRequest::ConnectWithCreds(request) => session.connect_with_creds(request, reply),
         AnyRequest::RenameAt2(request) => session.rename_at2(request, reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_of_one_request() {
+        assert_eq!(survive(|| Ok(())), Ok(()));
+        assert_eq!(survive(|| Err(Errno::PERM)), Err(Errno::PERM));
+        assert_eq!(survive(|| panic!("a defect")), Err(Errno::REMOTEIO));
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Fds {
 #[derive(Debug)]
 struct Table {
     fds: HashMap<Fdid, Fd>,
+    /// How many more were promised to requests that are under way.
+    reserved: usize,
     /// Numbers are never used again, also those of requests that failed.
     next: u64,
 }
@@ -45,42 +47,24 @@ impl Fds {
             limit,
             table: Mutex::new(Table {
                 fds: HashMap::new(),
+                reserved: 0,
                 next: 1,
             }),
         }
     }
 
-    /// `EMFILE` unless `count` more fit. Asked before a request changes anything.
-    pub(super) fn check_room(&self, count: usize) -> Result<()> {
-        let free = self.limit.saturating_sub(self.table.lock().fds.len());
-        if count > free {
-            Err(Errno::MFILE)
-        } else {
-            Ok(())
-        }
-    }
-
-    pub(super) fn add_control(&self, node: Arc<Node>) -> Fdid {
-        self.add(Fd::Control(node))
-    }
-
-    pub(super) fn add_open(&self, file: OpenFile) -> Fdid {
-        self.add(Fd::Open(Arc::new(OpenFd {
-            file,
-            position: Mutex::new(0),
-        })))
-    }
-
-    pub(super) fn add_bound(&self, socket: BoundSocket) -> Fdid {
-        self.add(Fd::Bound(Arc::new(socket)))
-    }
-
-    fn add(&self, fd: Fd) -> Fdid {
+    /// Room for `count` more, `EMFILE` if there is none. Taken before a request changes anything.
+    pub(super) fn reserve(&self, count: usize) -> Result<Room<'_>> {
         let mut table = self.table.lock();
-        let id = Fdid::new(table.next);
-        table.next += 1;
-        table.fds.insert(id, fd);
-        id
+        let used = table.fds.len() + table.reserved;
+        if count > self.limit.saturating_sub(used) {
+            return Err(Errno::MFILE);
+        }
+        table.reserved += count;
+        Ok(Room {
+            fds: self,
+            left: count,
+        })
     }
 
     /// The node of a control FD.
@@ -135,5 +119,72 @@ impl Fds {
 
     fn get(&self, id: Fdid) -> Result<Fd> {
         self.table.lock().fds.get(&id).cloned().ok_or(Errno::BADF)
+    }
+}
+
+/// Room for the FDIDs that a request is about to hand out. What it does not use is free again when
+/// it ends; nobody else gets it before.
+#[derive(Debug)]
+pub(super) struct Room<'a> {
+    fds: &'a Fds,
+    left: usize,
+}
+
+impl Room<'_> {
+    pub(super) fn add_control(&mut self, node: Arc<Node>) -> Fdid {
+        self.add(Fd::Control(node))
+    }
+
+    pub(super) fn add_open(&mut self, file: OpenFile) -> Fdid {
+        self.add(Fd::Open(Arc::new(OpenFd {
+            file,
+            position: Mutex::new(0),
+        })))
+    }
+
+    pub(super) fn add_bound(&mut self, socket: BoundSocket) -> Fdid {
+        self.add(Fd::Bound(Arc::new(socket)))
+    }
+
+    fn add(&mut self, fd: Fd) -> Fdid {
+        debug_assert!(self.left > 0, "a request hands out what it asked room for");
+        let mut table = self.fds.table.lock();
+        self.left -= 1;
+        table.reserved -= 1;
+        let id = Fdid::new(table.next);
+        table.next += 1;
+        table.fds.insert(id, fd);
+        id
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            self.fds.table.lock().reserved -= self.left;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Export, Policy};
+
+    #[test]
+    fn room_is_for_one_request_and_what_it_does_not_use_is_free_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let export = Export::open(dir.path(), Policy::default()).unwrap();
+        let fds = Fds::new(3);
+        let mut room = fds.reserve(2).unwrap();
+        assert_eq!(fds.reserve(2).unwrap_err(), Errno::MFILE);
+        let first = room.add_control(export.root().clone());
+        drop(room);
+        drop(fds.reserve(2).unwrap());
+        assert_eq!(fds.reserve(3).unwrap_err(), Errno::MFILE);
+        fds.close(first);
+        drop(fds.reserve(3).unwrap());
+        assert_eq!(fds.reserve(usize::MAX).unwrap_err(), Errno::MFILE);
+        assert_eq!(fds.control(first).unwrap_err(), Errno::BADF);
     }
 }

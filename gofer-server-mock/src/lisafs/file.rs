@@ -1,16 +1,18 @@
 //! Handlers of open files: open, create, close, data, space, directory entries.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+use std::os::fd::BorrowedFd;
 
 use gofer_lisafs::wire::{
     CloseReq, CloseResp, Dirent, DirentsBuf, FAllocateReq, FAllocateResp, FSyncReq, FSyncResp,
     Getdents64Req, Getdents64Resp, Message, OpenAtReq, OpenAtResp, OpenCreateAtReq,
     OpenCreateAtResp, PReadReq, PReadResp, PWriteReq, PWriteResp,
 };
+use gofer_transport::shm::Window;
 use rustix::io::Errno;
 
 use super::connection::Reply;
-use super::{Session, owner};
+use super::{Session, inode, owner};
 use crate::host::{DirEntry, FileType, Name, OFlags, Result};
 
 /// The flags of open(2) that count: access mode and `O_TRUNC` (lisafs 6.7).
@@ -29,11 +31,11 @@ impl Session {
         if node.file_type() == FileType::Symlink {
             return Err(Errno::INVAL);
         }
-        self.fds.check_room(1)?;
+        let mut room = self.fds.reserve(1)?;
         let file = node.open(flags)?;
         reply.fds.extend(file.donate());
         reply.set(&OpenAtResp {
-            open_fd: self.fds.add_open(file),
+            open_fd: room.add_open(file),
         });
         Ok(())
     }
@@ -45,7 +47,7 @@ impl Session {
         reply: &mut Reply,
     ) -> Result<()> {
         let common = &request.common;
-        let dir = self.create_place(common, request.name, 2)?;
+        let (dir, mut room) = self.create_place(common, request.name, 2)?;
         let flags = open_flags(request.flags) | OFlags::EXCL;
         let made = dir.create(
             Name::new(request.name)?,
@@ -55,8 +57,8 @@ impl Session {
         )?;
         reply.fds.extend(made.file.donate());
         reply.set(&OpenCreateAtResp {
-            child: self.found(made.found),
-            open_fd: self.fds.add_open(made.file),
+            child: inode(&mut room, made.found),
+            open_fd: room.add_open(made.file),
         });
         Ok(())
     }
@@ -90,6 +92,25 @@ impl Session {
         Ok(())
     }
 
+    /// The same for data that lies in a window, of which `available` bytes from `start` on.
+    pub(super) fn pwrite_from_window(
+        &self,
+        head: &[u8],
+        (window, start, available): (&Window, usize, usize),
+        reply: &mut Reply,
+    ) -> Result<()> {
+        let (request, size) = PWriteReq::decode_head(head, available).map_err(|_| Errno::IO)?;
+        let open = self.fds.open(request.fd)?;
+        let write = |file: BorrowedFd<'_>, offset, part: Range<usize>| {
+            window.write_to(file, offset, start + part.start, part.len())
+        };
+        let count = open.file.write_with(size, request.offset, write)?;
+        reply.set(&PWriteResp {
+            count: count as u64,
+        });
+        Ok(())
+    }
+
     /// lisafs 6.12.
     pub(super) fn pread(&self, request: &PReadReq, reply: &mut Reply) -> Result<()> {
         let open = self.fds.open(request.fd)?;
@@ -101,7 +122,7 @@ impl Session {
         if count > most {
             return Err(Errno::NOBUFS);
         }
-        reply.set_data(count, |buffer| open.file.read_at(buffer, request.offset))
+        reply.set_data(&open.file, count, request.offset)
     }
 
     /// lisafs 6.18. Works on deleted files.

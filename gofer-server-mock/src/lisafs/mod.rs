@@ -23,10 +23,10 @@ use gofer_lisafs::wire::{Inode, Mid, NO_ID, Statx, StatxTimestamp};
 use gofer_transport::Stream;
 use rustix::io::Errno;
 
-use crate::host::{Export, FileType, Node, Owner, Result, Stat};
+use crate::host::{Export, FileType, Found, Owner, Result, Stat};
 use crate::limits::Limits;
 use channel::Channels;
-use fds::Fds;
+use fds::{Fds, Room};
 
 /// Serves one lisafs connection until it ends.
 pub fn serve(stream: &Stream, export: Arc<Export>, limits: &Limits) -> io::Result<()> {
@@ -36,9 +36,17 @@ pub fn serve(stream: &Stream, export: Arc<Export>, limits: &Limits) -> io::Resul
         fds: Fds::new(limits.handles),
         channels: Channels::new(limits.channels),
     });
-    let ended = connection::run(stream, &session);
-    session.channels.end();
-    ended
+    let _end = EndOfSession(&session);
+    connection::run(stream, &session)
+}
+
+/// Ends the channels when the socket has ended, in whatever way: their threads keep the session.
+struct EndOfSession<'a>(&'a Session);
+
+impl Drop for EndOfSession<'_> {
+    fn drop(&mut self) {
+        self.0.channels.end();
+    }
 }
 
 /// What Mount lists: all but Flush, which has nothing to do. Channel comes first, so that it can be
@@ -116,13 +124,13 @@ impl Session {
             others
         }
     }
+}
 
-    /// Hands out a control FD for `node`.
-    fn inode(&self, node: Arc<Node>, stat: &Stat) -> Inode {
-        Inode {
-            control_fd: self.fds.add_control(node),
-            stat: statx(stat),
-        }
+/// Hands out a control FD for what was found.
+fn inode(room: &mut Room<'_>, found: Found) -> Inode {
+    Inode {
+        control_fd: room.add_control(found.node),
+        stat: statx(&found.stat),
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use std::sync::Arc;
 
 use super::connection::Reply;
-use super::{Session, owner};
+use super::{Session, inode, owner};
 use crate::host::{BoundSocket, FileType, Name, Node, Owner, Result};
 
 impl Session {
@@ -53,17 +53,17 @@ impl Session {
     /// lisafs 6.29. The control FD is of the file in the directory.
     pub(super) fn bind_at(&self, request: &BindAtReq<'_>, reply: &mut Reply) -> Result<()> {
         let common = &request.common;
-        let dir = self.create_place(common, request.name, 2)?;
-        let (found, socket) = dir.bind(
+        let (dir, mut room) = self.create_place(common, request.name, 2)?;
+        let made = dir.bind(
             Name::new(request.name)?,
             request.sock_type,
             common.mode.get().into(),
             owner(common.uid.get(), common.gid.get()),
         )?;
-        reply.fds.push(socket.donate()?);
+        reply.fds.push(made.copy);
         reply.set(&BindAtResp {
-            child: self.found(found),
-            bound_socket_fd: self.fds.add_bound(socket),
+            child: inode(&mut room, made.found),
+            bound_socket_fd: room.add_bound(made.socket),
         });
         Ok(())
     }

@@ -10,18 +10,19 @@ use rustix::io::Errno;
 use std::sync::Arc;
 
 use super::connection::Reply;
-use super::{Session, check_name, check_type, owner, statx};
+use super::fds::Room;
+use super::{Session, check_name, check_type, inode, owner, statx};
 use crate::host::{FileType, Found, Name, Node, Result};
 
 impl Session {
     /// lisafs 6.1. Where the export gives its root away, a client that does not want it closes it.
     pub(super) fn mount(&self, reply: &mut Reply) -> Result<()> {
-        self.fds.check_room(1)?;
-        let root = self.export.root();
-        let stat = root.stat()?;
+        let mut room = self.fds.reserve(1)?;
+        let node = self.export.root().clone();
+        let stat = node.stat()?;
         reply.fds.extend(self.export.donated_root()?);
         reply.set(&MountResp {
-            root: self.inode(root.clone(), &stat),
+            root: inode(&mut room, Found { node, stat }),
             max_message_size: self.max_message_size,
             supported_mids: self.supported(),
         });
@@ -36,9 +37,9 @@ impl Session {
             request.path.len(),
             size_of::<Inode>(),
         )?;
-        self.fds.check_room(request.path.len())?;
+        let mut room = self.fds.reserve(request.path.len())?;
         let mut inodes = Vec::with_capacity(request.path.len());
-        let result = self.walk_down(start, request, &mut inodes);
+        let result = walk_down(start, request, &mut room, &mut inodes);
         match result {
             Ok(status) => reply.set(&WalkResp {
                 status,
@@ -49,32 +50,6 @@ impl Session {
                 .for_each(|inode| self.fds.close(inode.control_fd)),
         }
         result.map(|_| ())
-    }
-
-    fn walk_down(
-        &self,
-        start: Arc<Node>,
-        request: &WalkReq<'_>,
-        inodes: &mut Vec<Inode>,
-    ) -> Result<WalkStatus> {
-        let mut at = start;
-        for name in request.path.iter() {
-            check_name(name)?;
-            if at.file_type() == FileType::Symlink {
-                return Ok(WalkStatus::SYMLINK);
-            }
-            if at.is_deleted() {
-                return Ok(WalkStatus::MISSING);
-            }
-            let found = match at.walk(Name::new(name)?) {
-                Err(Errno::NOENT) => return Ok(WalkStatus::MISSING),
-                found => found?,
-            };
-            check_type(&found.stat)?;
-            inodes.push(self.inode(found.node.clone(), &found.stat));
-            at = found.node;
-        }
-        Ok(WalkStatus::SUCCESS)
     }
 
     /// lisafs 6.6. Makes no FD, stops at links, does not look at deletion.
@@ -132,24 +107,19 @@ impl Session {
         common: &CreateCommon,
         name: &[u8],
         fds: usize,
-    ) -> Result<Arc<Node>> {
+    ) -> Result<(Arc<Node>, Room<'_>)> {
         let dir = self.place(common.dir_fd, name)?;
-        self.fds.check_room(fds)?;
-        Ok(dir)
-    }
-
-    pub(super) fn found(&self, found: Found) -> Inode {
-        self.inode(found.node, &found.stat)
+        Ok((dir, self.fds.reserve(fds)?))
     }
 
     /// lisafs 6.13.
     pub(super) fn mkdir_at(&self, request: &MkdirAtReq<'_>, reply: &mut Reply) -> Result<()> {
         let common = &request.common;
-        let dir = self.create_place(common, request.name, 1)?;
+        let (dir, mut room) = self.create_place(common, request.name, 1)?;
         let owner = owner(common.uid.get(), common.gid.get());
         let made = dir.mkdir(Name::new(request.name)?, common.mode.get().into(), owner)?;
         reply.set(&MkdirAtResp {
-            child_dir: self.found(made),
+            child_dir: inode(&mut room, made),
         });
         Ok(())
     }
@@ -157,7 +127,7 @@ impl Session {
     /// lisafs 6.14: regular files, and the whiteout of an overlay (character device 0:0).
     pub(super) fn mknod_at(&self, request: &MknodAtReq<'_>, reply: &mut Reply) -> Result<()> {
         let common = &request.common;
-        let dir = self.create_place(common, request.name, 1)?;
+        let (dir, mut room) = self.create_place(common, request.name, 1)?;
         let mode = u32::from(common.mode.get());
         let device = (request.major, request.minor);
         let file_type = FileType::from_raw_mode(mode);
@@ -169,7 +139,7 @@ impl Session {
         let owner = owner(common.uid.get(), common.gid.get());
         let made = dir.mknod(Name::new(request.name)?, file_type, mode, device, owner)?;
         reply.set(&MknodAtResp {
-            child: self.found(made),
+            child: inode(&mut room, made),
         });
         Ok(())
     }
@@ -177,11 +147,11 @@ impl Session {
     /// lisafs 6.15.
     pub(super) fn symlink_at(&self, request: &SymlinkAtReq<'_>, reply: &mut Reply) -> Result<()> {
         let dir = self.place(request.dir_fd, request.name)?;
-        self.fds.check_room(1)?;
+        let mut room = self.fds.reserve(1)?;
         let owner = owner(request.uid, request.gid);
         let made = dir.symlink(Name::new(request.name)?, request.target, owner)?;
         reply.set(&SymlinkAtResp {
-            symlink: self.found(made),
+            symlink: inode(&mut room, made),
         });
         Ok(())
     }
@@ -197,10 +167,10 @@ impl Session {
         if dir.is_deleted() || target.is_deleted() {
             return Err(Errno::INVAL);
         }
-        self.fds.check_room(1)?;
+        let mut room = self.fds.reserve(1)?;
         let made = dir.link(&target, Name::new(request.name)?)?;
         reply.set(&LinkAtResp {
-            link: self.found(made),
+            link: inode(&mut room, made),
         });
         Ok(())
     }
@@ -244,4 +214,32 @@ impl Session {
         }
         old_dir.rename(Name::new(old.1)?, &new_dir, Name::new(new.1)?, flags)
     }
+}
+
+/// Hands out a control FD for each name on the way down. No rename comes in between (lisafs 9.2).
+fn walk_down(
+    start: Arc<Node>,
+    request: &WalkReq<'_>,
+    room: &mut Room<'_>,
+    inodes: &mut Vec<Inode>,
+) -> Result<WalkStatus> {
+    let mut at = start.clone();
+    let names = start.hold_names();
+    for name in request.path.iter() {
+        check_name(name)?;
+        if at.file_type() == FileType::Symlink {
+            return Ok(WalkStatus::SYMLINK);
+        }
+        if at.is_deleted() {
+            return Ok(WalkStatus::MISSING);
+        }
+        let found = match names.walk(&at, Name::new(name)?) {
+            Err(Errno::NOENT) => return Ok(WalkStatus::MISSING),
+            found => found?,
+        };
+        check_type(&found.stat)?;
+        at = found.node.clone();
+        inodes.push(inode(room, found));
+    }
+    Ok(WalkStatus::SUCCESS)
 }

@@ -195,3 +195,41 @@ fn the_end_of_the_socket_ends_its_channels() {
     client.stream.shutdown();
     assert!(given_up(&used) && given_up(&fresh));
 }
+
+#[test]
+fn a_payload_over_the_limit_fits_the_window_and_is_refused() {
+    let (_tree, client) = client(1);
+    client.mount();
+    let channel = Channel::open(&client);
+    let limit = Limits::default().message_size as usize;
+    for (size, errno) in [(limit, 95), (limit + 1, 5)] {
+        let answer = channel.exchange(Mid::new(999), &vec![0; size]);
+        assert_eq!(ErrorResp::decode(&answer.payload).unwrap().errno, errno);
+    }
+}
+
+#[test]
+fn a_client_that_takes_no_descriptors_gets_answers_without_them() {
+    let (_tree, client) = client(1);
+    let root = client.mount();
+    let file = client.walk_to(root, &["dir1", "file.txt"]);
+    let channel = Channel::open(&client);
+    let mut open = Vec::new();
+    OpenAtReq { fd: file, flags: 0 }.encode(&mut open);
+    let window = channel.endpoint.window();
+    let mut header = ChannelHeader::new(Mid::OPEN_AT, 0).encode();
+    let mut came = Vec::new();
+    while came.last() != Some(&0) {
+        window.write(0, &ChannelHeader::new(Mid::OPEN_AT, 0).encode());
+        window.write(header.len(), &open[8..]);
+        let length = header.len() + open.len() - 8;
+        channel.endpoint.exchange(length, &mut patience()).unwrap();
+        window.read(0, &mut header);
+        let answer = ChannelHeader::decode(&header);
+        assert_eq!(answer.message, Mid::OPEN_AT);
+        came.push(answer.num_fds);
+        assert!(came.len() < 10_000, "the kernel queues without a limit");
+    }
+    client.stream.shutdown();
+    assert!(given_up(&channel));
+}
