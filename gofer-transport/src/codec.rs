@@ -159,6 +159,14 @@ impl<'a> Writer<'a> {
         self.out[position..position + 4].copy_from_slice(&value.to_le_bytes());
     }
 
+    /// As [`Writer::patch_u32`], 64 bits.
+    ///
+    /// # Panics
+    /// When those eight bytes have not been written yet.
+    pub fn patch_u64(&mut self, position: usize, value: u64) {
+        self.out[position..position + 8].copy_from_slice(&value.to_le_bytes());
+    }
+
     /// As [`Writer::patch_u32`], 16 bits.
     ///
     /// # Panics

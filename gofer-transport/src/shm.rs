@@ -6,6 +6,8 @@
 //! file without that seal.
 #![allow(unsafe_code)]
 
+mod files;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;

@@ -208,6 +208,41 @@ impl PWriteReq<'_> {
         writer.patch_u32(start, size(PWriteReq::MIN_SIZE.saturating_add(len)));
         writer.patch_u32(end - 4, size(len));
     }
+
+    /// Reads the payload up to the data, which lies elsewhere: `available` bytes of it. Returns
+    /// the request without data, and how many bytes of data there are.
+    pub fn decode_head(
+        payload: &[u8],
+        available: usize,
+    ) -> Result<(PWriteReq<'static>, usize), DecodeError> {
+        let mut reader = Reader::new(payload);
+        let (offset, fd) = (reader.u64()?, Fdid::new(reader.u64()?));
+        // A count beyond the address space is certainly beyond the bytes.
+        let needed = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
+        if needed > available {
+            return Err(DecodeError::Truncated {
+                needed,
+                left: available,
+            });
+        }
+        let data = WriteData(&[]);
+        Ok((PWriteReq { offset, fd, data }, needed))
+    }
+}
+
+impl PReadResp<'_> {
+    /// Appends header and payload as [`Message::encode_head`] does, for `len` bytes of data that
+    /// lie elsewhere.
+    pub fn encode_head_for(len: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        let data = ReadData(&[]);
+        PReadResp { data }.encode_head(out);
+        let size = PReadResp::MIN_SIZE.saturating_add(len);
+        let end = out.len();
+        let mut writer = Writer::new(out);
+        writer.patch_u32(start, u32::try_from(size).unwrap_or(u32::MAX));
+        writer.patch_u64(end - size_of::<u64>(), len as u64);
+    }
 }
 
 messages! { 'q 'r;
