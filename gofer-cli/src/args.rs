@@ -68,6 +68,8 @@ Keys of -o:
   cache=remote_revalidating anybody may change it: check before use
   cache=none                the same, and each open file has its own handle
   dentry_cache_limit=N      unused names to keep (1000)
+  channels=N                shared-memory channels beside the socket, 0 for none; lisafs only
+                            (one for each CPU, at most 4)
   msize=N, version=9P2000.L[.Google.N]   9P only
   dfltuid=N, dfltgid=N      owners of files without one
   force_page_cache, limit_host_fd_translation, overlayfs_stale_read

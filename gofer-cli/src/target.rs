@@ -154,6 +154,7 @@ impl Target {
             let config = gofer_lisafs::client::Config {
                 aname: options.aname.clone(),
                 timeout: self.timeout,
+                channels: options.channels,
                 tracer,
             };
             gofer_lisafs::client::connect(stream, config).map_err(|error| {

@@ -109,6 +109,11 @@ impl Endpoint {
         self.receive(alive)
     }
 
+    /// Whether [`Endpoint::receive`] would have to wait.
+    pub fn is_with_peer(&self) -> bool {
+        matches!(self.turn.is_here(self.window.state()), Ok(false))
+    }
+
     /// Wakes waiters of this window, so that they ask `alive` again. One that has asked and does
     /// not sleep yet may miss it, and asks when its sleep is over.
     pub fn nudge(&self) {

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -74,6 +75,11 @@ impl PacketSocket {
         })?;
         take_fds(&mut control, message.flags, fds)?;
         Ok(message.bytes)
+    }
+
+    /// Whether the other end is closed.
+    pub fn is_hung_up(&self) -> bool {
+        crate::stream::is_hung_up(self.socket.as_fd(), Duration::ZERO)
     }
 }
 

@@ -244,6 +244,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether the stream has ended, in either direction, or does so within `limit`. What has
+    /// arrived and was not received does not matter.
+    pub fn is_hung_up(&self, limit: Duration) -> bool {
+        is_hung_up(self.input.as_fd(), limit)
+    }
+
     /// Ends the stream in both directions and wakes whoever waits on it. Idempotent.
     pub fn shutdown(&self) {
         self.closed.set();
@@ -311,6 +317,20 @@ impl Stream {
             return Err(Errno::MSGSIZE.into());
         }
         Ok(sendmsg(self.output(), parts, &mut control, flags)?)
+    }
+}
+
+/// Waits for the end of what `fd` is connected to, at most for `limit`; whether it came.
+pub(crate) fn is_hung_up(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
+    let limit = Timespec::try_from(limit).unwrap_or_default();
+    // Errors and hang-up are always polled for.
+    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+    loop {
+        match poll(&mut polled, Some(&limit)) {
+            Err(Errno::INTR) if Instant::now() < until => {}
+            result => return result.is_ok_and(|ready| ready > 0),
+        }
     }
 }
 

@@ -65,6 +65,9 @@ pub struct MountOptions {
     pub version: Option<String>,
     /// How many unused dentries are kept.
     pub dentry_cache_limit: u64,
+    /// The most shared-memory channels beside the socket, 0 for none; lisafs only. `None` is as
+    /// many as suit this machine.
+    pub channels: Option<u32>,
     /// Cache data even where a host descriptor or the mode speaks against it.
     pub force_page_cache: bool,
     /// Map host descriptors in small pieces only.
@@ -87,6 +90,7 @@ impl MountOptions {
             msize: 1 << 20,
             version: None,
             dentry_cache_limit: 1000,
+            channels: None,
             force_page_cache: false,
             limit_host_fd_translation: false,
             overlayfs_stale_read: false,
@@ -145,6 +149,9 @@ impl MountOptions {
         let limit = self.dentry_cache_limit.to_string();
         items.push(("dentry_cache_limit", Some(limit.into())));
         items.push(("cache", Some(self.cache.name().into())));
+        if let Some(channels) = self.channels {
+            items.push(("channels", Some(channels.to_string().into())));
+        }
         let flags = [
             ("force_page_cache", self.force_page_cache),
             ("limit_host_fd_translation", self.limit_host_fd_translation),
@@ -197,7 +204,7 @@ impl FromStr for MountOptions {
 }
 
 /// Every key, in the order of evaluation (semantics 2.3), with its meaning in words.
-const KEYS: [(&str, &str); 15] = [
+const KEYS: [(&str, &str); 16] = [
     ("trans", "how the server is reached: fd, unix or tcp"),
     ("rfdno", "descriptor that is read from"),
     ("wfdno", "descriptor that is written to"),
@@ -218,6 +225,10 @@ const KEYS: [(&str, &str); 15] = [
     ("msize", "largest 9P message, in bytes"),
     ("version", "9P version that is asked for"),
     ("dentry_cache_limit", "unused dentries that are kept"),
+    (
+        "channels",
+        "shared-memory channels beside the socket, at most",
+    ),
     (
         "force_page_cache",
         "cache data where it would not be cached",

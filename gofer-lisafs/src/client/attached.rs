@@ -24,10 +24,11 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    /// Mounts, and checks that there is something at `aname`.
+    /// Mounts, checks that there is something at `aname`, and opens up to `channels` channels.
     pub(super) fn new(
         connection: Arc<Connection>,
         aname: &[u8],
+        channels: usize,
         call: &Call<'_>,
     ) -> RemoteResult<Attached> {
         let mounted = connection.call(call, &MountReq {}, |response, _| {
@@ -48,7 +49,11 @@ impl Attached {
             // Looked up again for whoever asks for the root; this only tells now whether it can.
             drop(attached.root(call)?);
         }
-        Ok(attached)
+        attached.connection.open_channels(call, channels);
+        match attached.connection.loss() {
+            Some(_) => Err(RemoteError::unknown(Errno::EIO)),
+            None => Ok(attached),
+        }
     }
 
     /// Sends Mount, or uses what it answered before.

@@ -49,11 +49,11 @@ impl Closes {
 
     /// Adds whatever FDIDs came with the response of a call that was given up.
     pub(super) fn adopt(&self, orphan: &Incoming) {
-        let mid = orphan.header().message;
+        let mid = orphan.message();
         if mid != orphan.request || orphan.fault().is_some() {
             return;
         }
-        let Ok(response) = AnyResponse::decode(mid, &orphan.body) else {
+        let Ok(response) = AnyResponse::decode(mid, orphan.body()) else {
             return;
         };
         response.fields(&mut |_, value| match value {

@@ -1,29 +1,29 @@
-//! One exchange at a time: the transport that carries requests out and responses in.
+//! The transports of a connection, and how a request finds one.
 //!
 //! lisafs has no tags, so a transport belongs to one caller from the first byte of a request to
-//! the last byte of its response. There is one transport today, the socket; channels in shared
-//! memory will stand beside it here, each taken by one caller at a time.
+//! the last byte of its response. There is the socket, and there may be channels in shared
+//! memory. A caller takes an idle channel, else the socket, else what becomes free first
+//! (`gate.rs`).
 //!
-//! A caller that gives up (deadline, cancel) leaves the rest of its exchange to the next one,
-//! who finishes it before its own, within its own bounds.
+//! A caller that gives up (deadline, cancel) leaves the rest of its exchange to a later one, who
+//! finishes it before its own, within its own bounds. On a channel that is done only once the
+//! response is there.
 
-use std::io::{ErrorKind, IoSlice};
+mod channel;
+mod gate;
+mod socket;
+
+use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::Instant;
 
-use gofer_transport::{Cancel, Stream, Wait};
+use gofer_transport::{FdQueue, Stream, Wait};
 use gofer_vfs::Errno;
-use gofer_vfs::remote::{RemoteError, RemoteResult};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use gofer_vfs::remote::{RemoteError, RemoteResult, Traffic};
 
-use super::incoming::{Ended, Incoming, Scatter};
-
-/// How often newcomers may take the transport before somebody who waits for it. Handing it over
-/// in strict order would cost a wake-up per call; without a bound a waiter could starve.
-const OVERTAKES_MAX: u32 = 8;
-
-/// The most parts a request may be sent from.
-pub(super) const PARTS_MAX: usize = 16;
+use super::incoming::{Incoming, Scatter};
+use crate::wire::{ChannelResp, Mid, SocketHeader};
+use channel::Channel;
+use gate::{After, Gate, Taken, Transport};
 
 /// Why the connection is of no more use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,25 +38,40 @@ pub(super) enum Loss {
     Garbage,
 }
 
-/// The socket and whose turn it is.
-pub(super) struct Communicator {
-    stream: Stream,
-    gate: Arc<Gate>,
+/// Why receiving or sending stopped.
+pub(super) enum Ended {
+    /// The caller's deadline passed (`ETIMEDOUT`) or its cancel was set (`EINTR`).
+    GaveUp(Errno),
+    /// This transport is of no more use.
+    Broken,
+    /// The connection is of no more use.
+    Lost(Loss),
 }
 
-struct Gate {
-    state: Mutex<State>,
-    /// Told when the transport is given back, and of loss.
-    freed: Condvar,
+/// A request on its way out.
+pub(super) struct Outgoing<'a> {
+    /// Which message it is.
+    pub(super) message: Mid,
+    /// Socket header and payload, but for bulk data.
+    pub(super) head: &'a [u8],
+    /// Bulk data, in at most [`Outgoing::DATA_PARTS_MAX`] parts.
+    pub(super) data: &'a [IoSlice<'a>],
 }
 
-#[derive(Default)]
-struct State {
-    taken: bool,
-    waiting: usize,
-    overtakes: u32,
-    loss: Option<Loss>,
-    abandoned: Option<Abandoned>,
+impl Outgoing<'_> {
+    /// The most parts that bulk data may be sent from.
+    pub(super) const DATA_PARTS_MAX: usize = 15;
+
+    /// The payload, but for bulk data.
+    fn payload_head(&self) -> &[u8] {
+        self.head.get(SocketHeader::SIZE..).unwrap_or_default()
+    }
+
+    /// Bytes of the payload.
+    pub(super) fn payload_len(&self) -> usize {
+        let data: usize = self.data.iter().map(|part| part.len()).sum();
+        self.payload_head().len() + data
+    }
 }
 
 /// An exchange whose caller gave up.
@@ -66,228 +81,150 @@ struct Abandoned {
     incoming: Incoming,
 }
 
+/// An exchange that did not succeed.
+struct Failed {
+    ended: Ended,
+    /// What of the request has not been sent; `None` when nothing was.
+    unsent: Option<Vec<u8>>,
+}
+
+/// The transports and whose turn it is.
+pub(super) struct Communicator {
+    socket: Arc<Stream>,
+    gate: Arc<Gate>,
+}
+
 impl Communicator {
     pub(super) fn new(stream: Stream) -> Communicator {
-        let gate = Gate {
-            state: Mutex::default(),
-            freed: Condvar::new(),
-        };
         Communicator {
-            stream,
-            gate: Arc::new(gate),
+            socket: Arc::new(stream),
+            gate: Arc::default(),
         }
     }
 
     /// Why the connection is of no more use, if it is.
     pub(super) fn loss(&self) -> Option<Loss> {
-        self.gate.state.lock().loss
+        self.gate.loss()
+    }
+
+    /// How many channels are in use.
+    pub(super) fn channels(&self) -> usize {
+        self.gate.channels()
+    }
+
+    /// What has been sent and received.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.gate.traffic()
     }
 
     /// Ends the connection and wakes everybody who uses or waits for it. The first reason stays.
     pub(super) fn lose(&self, loss: Loss) {
-        self.gate.state.lock().loss.get_or_insert(loss);
-        self.stream.shutdown();
-        self.gate.freed.notify_all();
+        self.socket.shutdown();
+        self.gate.lose(loss);
     }
 
-    /// Sends a request and receives its response. `orphan` gets the complete response of an
-    /// exchange that was given up before.
+    /// Opens a channel that the server has set aside, for messages of at most `max_message_size`
+    /// bytes, and adds it to the transports (lisafs 7.1). Blocks for the handshake. `None` when
+    /// it is of no use.
+    pub(super) fn add_channel(
+        &self,
+        place: &ChannelResp,
+        fds: &mut FdQueue,
+        max_message_size: u32,
+        wait: &Wait<'_>,
+    ) -> Option<()> {
+        let opened = Channel::open(place, fds, max_message_size, self.socket.clone());
+        let channel = opened
+            .inspect_err(|error| tracing::warn!(%error, "the server's channel cannot be used"))
+            .ok()?;
+        let channel = Arc::new(channel);
+        match channel.greet(wait) {
+            Ok(()) => {
+                self.gate.add(channel);
+                Some(())
+            }
+            Err(ended) => {
+                tracing::warn!("the server did not open a channel");
+                channel.shut_down();
+                if let Ended::Lost(loss) = ended {
+                    self.lose(loss);
+                }
+                None
+            }
+        }
+    }
+
+    /// Sends a request and receives its response. `orphan` gets the complete responses of
+    /// exchanges that were given up before.
     ///
     /// Blocks until it is this caller's turn and then until the response is there, both within
     /// `wait`. No lock is held while waiting.
     pub(super) fn exchange(
         &self,
-        request: &[IoSlice<'_>],
+        request: &Outgoing<'_>,
         mut incoming: Incoming,
         into: &mut Scatter<'_, '_>,
         wait: &Wait<'_>,
         orphan: &dyn Fn(&Incoming),
     ) -> RemoteResult<Incoming> {
-        let mut turn = self.enter(wait)?;
-        turn.finish_abandoned(wait, orphan)?;
-        let mut parts = [IoSlice::new(&[]); PARTS_MAX];
-        let count = request.len().min(PARTS_MAX);
-        debug_assert_eq!(count, request.len());
-        parts[..count].copy_from_slice(&request[..count]);
-        let mut unsent = &mut parts[..count];
-        let before = bytes(unsent);
-        let result = self.transfer(&mut unsent, &mut incoming, into, wait);
-        let fate = match bytes(unsent) == before {
-            true => RemoteError::not_sent,
-            false => RemoteError::unknown,
+        let mut taken = self.enter(wait, orphan)?;
+        let result = match &taken.transport {
+            Transport::Socket => socket::exchange(&self.socket, request, &mut incoming, into, wait),
+            Transport::Channel(channel) => channel.exchange(request, &mut incoming, into, wait),
         };
-        match result {
-            Ok(()) => Ok(incoming),
-            Err(Ended::Lost(loss)) => {
+        let Err(Failed { ended, unsent }) = result else {
+            taken.sent(request.payload_len());
+            taken.received(&incoming);
+            return Ok(incoming);
+        };
+        let errno = match ended {
+            Ended::GaveUp(errno) => errno,
+            Ended::Broken => {
+                taken.after = After::Discard;
+                Errno::EIO
+            }
+            Ended::Lost(loss) => {
                 self.lose(loss);
-                Err(fate(Errno::EIO))
+                Errno::EIO
             }
-            Err(Ended::GaveUp(errno)) => {
-                if bytes(unsent) < before {
-                    let unsent = unsent
-                        .iter()
-                        .flat_map(|part| part.iter().copied())
-                        .collect();
-                    turn.abandoned = Some(Abandoned { unsent, incoming });
-                }
-                Err(fate(errno))
-            }
-        }
-    }
-
-    /// Sends what is unsent and then receives what has not been received.
-    fn transfer(
-        &self,
-        unsent: &mut &mut [IoSlice<'_>],
-        incoming: &mut Incoming,
-        into: &mut Scatter<'_, '_>,
-        wait: &Wait<'_>,
-    ) -> Result<(), Ended> {
-        IoSlice::advance_slices(unsent, 0);
-        while !unsent.is_empty() {
-            match self.stream.try_send(unsent, &[]) {
-                Ok(sent) => IoSlice::advance_slices(unsent, sent),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.stream
-                        .wait_output(false, wait)
-                        .map_err(|error| Ended::of(&error))?;
-                }
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                    return Err(Ended::Lost(Loss::Closed));
-                }
-                Err(error) => return Err(Ended::of(&error)),
-            }
-        }
-        incoming.receive(&self.stream, into, wait)
-    }
-
-    /// Waits for the transport.
-    fn enter(&self, wait: &Wait<'_>) -> RemoteResult<Turn<'_>> {
-        let mut state = self.gate.state.lock();
-        check(&state, wait)?;
-        let newcomers_may = state.waiting == 0 || state.overtakes < OVERTAKES_MAX;
-        if !state.taken && newcomers_may {
-            state.overtakes += u32::from(state.waiting > 0);
-        } else {
-            drop(state);
-            state = self.gate.wait(wait)?;
-            state.overtakes = 0;
-        }
-        state.taken = true;
-        let abandoned = state.abandoned.take();
-        Ok(Turn {
-            communicator: self,
-            abandoned,
-        })
-    }
-}
-
-/// Whether a caller must not go on: the connection is lost, or its bounds are reached.
-fn check(state: &State, wait: &Wait<'_>) -> RemoteResult<()> {
-    let errno = if state.loss.is_some() {
-        Errno::EIO
-    } else if wait.cancel.is_some_and(Cancel::is_set) {
-        Errno::EINTR
-    } else if wait
-        .deadline
-        .is_some_and(|deadline| deadline <= Instant::now())
-    {
-        Errno::ETIMEDOUT
-    } else {
-        return Ok(());
-    };
-    Err(RemoteError::not_sent(errno))
-}
-
-fn bytes(parts: &[IoSlice<'_>]) -> usize {
-    parts.iter().map(|part| part.len()).sum()
-}
-
-impl Gate {
-    /// Waits until the transport is free, behind those who wait already.
-    fn wait(self: &Arc<Gate>, wait: &Wait<'_>) -> RemoteResult<MutexGuard<'_, State>> {
-        let _watch = wait.cancel.map(|cancel| {
-            let gate = self.clone();
-            cancel.watch(Arc::new(move || {
-                // The lock keeps the flag from being set between a waiter's look and its sleep.
-                let _state = gate.state.lock();
-                gate.freed.notify_all();
-            }))
-        });
-        let mut state = self.state.lock();
-        // While the transport is free and others wait, one of them has been told so. Whatever it
-        // does, it tells the next: so behind others there is a wake-up to come, and only then.
-        let mut blocked = state.taken || state.waiting > 0;
-        state.waiting += 1;
-        let mut result = check(&state, wait);
-        while result.is_ok() && blocked {
-            match wait.deadline {
-                Some(deadline) => drop(self.freed.wait_until(&mut state, deadline)),
-                None => self.freed.wait(&mut state),
-            }
-            result = check(&state, wait);
-            blocked = state.taken;
-        }
-        state.waiting -= 1;
-        if result.is_err() && !state.taken {
-            // The notification may have been meant for whoever waits next.
-            self.freed.notify_one();
-        }
-        result.map(|()| state)
-    }
-}
-
-/// The transport in one caller's hands; given back when dropped.
-struct Turn<'a> {
-    communicator: &'a Communicator,
-    abandoned: Option<Abandoned>,
-}
-
-impl Turn<'_> {
-    /// Completes the exchange that another caller gave up.
-    fn finish_abandoned(
-        &mut self,
-        wait: &Wait<'_>,
-        orphan: &dyn Fn(&Incoming),
-    ) -> RemoteResult<()> {
-        let Some(mut abandoned) = self.abandoned.take() else {
-            return Ok(());
         };
-        let mut part = [IoSlice::new(&abandoned.unsent)];
-        let mut unsent = &mut part[..];
-        let incoming = &mut abandoned.incoming;
-        let into = &mut Scatter::new(&mut []);
-        let result = self
-            .communicator
-            .transfer(&mut unsent, incoming, into, wait);
-        let left = bytes(unsent);
-        match result {
-            Ok(()) => {
-                orphan(incoming);
-                Ok(())
-            }
-            Err(Ended::Lost(loss)) => {
-                self.communicator.lose(loss);
-                Err(RemoteError::not_sent(Errno::EIO))
-            }
-            Err(Ended::GaveUp(errno)) => {
-                let sent = abandoned.unsent.len() - left;
-                abandoned.unsent.drain(..sent);
-                self.abandoned = Some(abandoned);
-                Err(RemoteError::not_sent(errno))
-            }
+        let Some(unsent) = unsent else {
+            return Err(RemoteError::not_sent(errno));
+        };
+        taken.sent(request.payload_len());
+        if let Ended::GaveUp(_) = ended {
+            taken.after = After::Finish(Abandoned { unsent, incoming });
         }
+        Err(RemoteError::unknown(errno))
     }
-}
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let gate = &self.communicator.gate;
-        let mut state = gate.state.lock();
-        state.abandoned = self.abandoned.take();
-        state.taken = false;
-        if state.waiting > 0 {
-            gate.freed.notify_one();
+    /// Waits for a transport, and completes the exchange that another caller gave up on it.
+    fn enter(&self, wait: &Wait<'_>, orphan: &dyn Fn(&Incoming)) -> RemoteResult<Taken<'_>> {
+        loop {
+            let mut taken = self.gate.enter(wait)?;
+            let Some(mut abandoned) = taken.abandoned.take() else {
+                return Ok(taken);
+            };
+            let result = match &taken.transport {
+                Transport::Socket => socket::finish(&self.socket, &mut abandoned, wait),
+                Transport::Channel(channel) => channel.finish(&mut abandoned.incoming, wait),
+            };
+            match result {
+                Ok(()) => {
+                    taken.received(&abandoned.incoming);
+                    orphan(&abandoned.incoming);
+                    return Ok(taken);
+                }
+                Err(Ended::Broken) => taken.after = After::Discard,
+                Err(Ended::Lost(loss)) => {
+                    self.lose(loss);
+                    return Err(RemoteError::not_sent(Errno::EIO));
+                }
+                Err(Ended::GaveUp(errno)) => {
+                    taken.after = After::Finish(abandoned);
+                    return Err(RemoteError::not_sent(errno));
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A connection: typed calls with everything the protocol asks a client to check.
 
 use std::io::IoSlice;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use gofer_vfs::remote::{Call, Fate, Promptness, RemoteError, RemoteEvents, Remot
 use parking_lot::Mutex;
 
 use super::closes::Closes;
-use super::communicator::{Communicator, Loss};
+use super::communicator::{Communicator, Loss, Outgoing};
 use super::incoming::{Fault, Incoming, Scatter};
 use crate::trace;
 use crate::wire::{
-    AnyResponse, CloseReq, ErrorResp, Fdid, MAX_MESSAGE_SIZE_BEFORE_MOUNT, Message, Mid, MountResp,
-    PReadReq, PWriteReq, PWriteResp, Request, SocketHeader,
+    AnyResponse, ChannelReq, CloseReq, ErrorResp, Fdid, MAX_MESSAGE_SIZE_BEFORE_MOUNT, Message,
+    Mid, MountResp, PReadReq, PWriteReq, PWriteResp, Request,
 };
 
 /// The largest message this client takes part in, whatever the server allows.
@@ -25,6 +25,9 @@ const MESSAGE_SIZE_MAX: u32 = 16 << 20;
 /// Buffers kept for the next calls, and the largest that is worth keeping.
 const BUFFERS_MAX: usize = 8;
 const BUFFER_SIZE_MAX: usize = 256 << 10;
+
+/// How long the handshake of a channel may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What Mount said of the server.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +70,6 @@ pub(super) struct Connection {
     tracer: Tracer,
     /// Memory of requests and responses, lent to one call at a time.
     buffers: Mutex<Vec<Buffers>>,
-    counters: Counters,
     subscribers: Mutex<Vec<Weak<dyn RemoteEvents>>>,
     loss_told: AtomicBool,
 }
@@ -76,13 +78,6 @@ pub(super) struct Connection {
 struct Buffers {
     request: Vec<u8>,
     response: Vec<u8>,
-}
-
-#[derive(Default)]
-struct Counters {
-    requests: AtomicU64,
-    bytes_sent: AtomicU64,
-    bytes_received: AtomicU64,
 }
 
 impl Connection {
@@ -94,7 +89,6 @@ impl Connection {
             timeout,
             tracer,
             buffers: Mutex::default(),
-            counters: Counters::default(),
             subscribers: Mutex::default(),
             loss_told: AtomicBool::new(false),
         }
@@ -110,6 +104,38 @@ impl Connection {
         let _ = self.terms.set(terms);
     }
 
+    /// Opens up to `count` channels. Those the server does not give, or that cannot be used, are
+    /// done without; that the connection is lost shows in the next call.
+    pub(super) fn open_channels(&self, call: &Call<'_>, count: usize) {
+        if !self.terms().supports(Mid::CHANNEL) {
+            return;
+        }
+        let limit = self.terms().max_message_size;
+        for _ in 0..count {
+            let added = self.call(call, &ChannelReq {}, |place, fds| {
+                let patience = Instant::now().checked_add(HANDSHAKE_TIMEOUT);
+                let wait = Wait {
+                    deadline: call.deadline.into_iter().chain(patience).min(),
+                    cancel: call.cancel,
+                };
+                Ok(self.communicator.add_channel(&place, fds, limit, &wait))
+            });
+            match added {
+                Ok(Some(())) => {}
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!(errno = %error.errno, "no more channels");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// How many channels are in use.
+    pub(super) fn channels(&self) -> usize {
+        self.communicator.channels()
+    }
+
     pub(super) fn loss(&self) -> Option<Loss> {
         self.communicator.loss()
     }
@@ -120,14 +146,7 @@ impl Connection {
     }
 
     pub(super) fn traffic(&self) -> Traffic {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Traffic {
-            // No request is sent before the response to the one before it is there.
-            round_trips: count(&self.counters.requests),
-            requests: count(&self.counters.requests),
-            bytes_sent: count(&self.counters.bytes_sent),
-            bytes_received: count(&self.counters.bytes_received),
-        }
+        self.communicator.traffic()
     }
 
     /// Tells `sink` of loss, at once if it has happened.
@@ -174,20 +193,25 @@ impl Connection {
         let mut buffers = self.borrow_buffers();
         request.encode_head(&mut buffers.request);
         self.tracer.line(|| trace::message(&request));
-        let response = std::mem::take(&mut buffers.response);
-        let incoming = Incoming::new(Mid::PREAD, 0, self.terms().max_message_size, response)
-            .expecting_data(limit.into());
-        let parts = [IoSlice::new(&buffers.request)];
-        let incoming = self.transact(&wait, &parts, incoming, into)?;
-        let count = incoming
-            .data_count()
-            .and_then(|count| usize::try_from(count).ok());
-        buffers.response = incoming.body;
-        self.return_buffers(buffers);
-        count.ok_or(RemoteError::unknown(Errno::EIO))
+        let incoming = self.expect(Mid::PREAD, 0, &mut buffers);
+        let incoming = incoming.expecting_data(limit.into());
+        let outgoing = Outgoing {
+            message: Mid::PREAD,
+            head: &buffers.request,
+            data: &[],
+        };
+        let incoming = self.transact(&wait, &outgoing, incoming, into)?;
+        let count = || {
+            let count = incoming.data_count();
+            count.and_then(|count| usize::try_from(count).ok())
+        };
+        let result =
+            check(&incoming).and_then(|()| count().ok_or(RemoteError::unknown(Errno::EIO)));
+        self.return_buffers(buffers, incoming);
+        result
     }
 
-    /// Writes `data` (at most [`super::communicator::PARTS_MAX`] - 1 parts) from where it lies.
+    /// Writes `data` (at most [`Outgoing::DATA_PARTS_MAX`] parts) from where it lies.
     pub(super) fn write(
         &self,
         call: &Call<'_>,
@@ -207,16 +231,17 @@ impl Connection {
                 )
             })
         });
-        let response = std::mem::take(&mut buffers.response);
-        let incoming = Incoming::new(Mid::PWRITE, 0, self.terms().max_message_size, response);
-        let parts: Vec<IoSlice<'_>> = std::iter::once(IoSlice::new(&buffers.request))
-            .chain(data.iter().copied())
-            .collect();
-        let incoming = self.transact(&wait, &parts, incoming, &mut Scatter::new(&mut []))?;
-        let count = PWriteResp::decode(&incoming.body).map(|response| response.count);
-        buffers.response = incoming.body;
-        self.return_buffers(buffers);
-        count.map_err(|_| RemoteError::unknown(Errno::EIO))
+        let incoming = self.expect(Mid::PWRITE, 0, &mut buffers);
+        let outgoing = Outgoing {
+            message: Mid::PWRITE,
+            head: &buffers.request,
+            data,
+        };
+        let incoming = self.transact(&wait, &outgoing, incoming, &mut Scatter::new(&mut []))?;
+        let result = check(&incoming).and_then(|()| decode::<PWriteResp>(&incoming));
+        let result = result.map(|response| response.count);
+        self.return_buffers(buffers, incoming);
+        result
     }
 
     /// Sends the FDIDs that wait to be closed. What a Close answers is of no interest; only
@@ -297,90 +322,63 @@ impl Connection {
         let mut buffers = self.borrow_buffers();
         request.encode_head(&mut buffers.request);
         self.tracer.line(|| trace::message(request));
-        let response = std::mem::take(&mut buffers.response);
-        let limit = self.terms().max_message_size;
-        let incoming = Incoming::new(R::MID, R::DESCRIPTORS, limit, response);
-        let parts = [IoSlice::new(&buffers.request), IoSlice::new(request.data())];
-        let mut incoming = self.transact(wait, &parts, incoming, &mut Scatter::new(&mut []))?;
-        let result = match <R::Response<'_> as Message<'_>>::decode(&incoming.body) {
-            Ok(response) => take(response, &mut incoming.fds),
-            Err(error) => {
-                tracing::warn!(message = %R::MID, %error, "a response does not decode");
-                Err(RemoteError::unknown(Errno::EIO))
-            }
+        let incoming = self.expect(R::MID, R::DESCRIPTORS, &mut buffers);
+        let bulk = [IoSlice::new(request.data())];
+        let outgoing = Outgoing {
+            message: R::MID,
+            head: &buffers.request,
+            data: &bulk,
         };
-        buffers.response = incoming.body;
-        self.return_buffers(buffers);
+        let mut incoming = self.transact(wait, &outgoing, incoming, &mut Scatter::new(&mut []))?;
+        let mut fds = std::mem::replace(&mut incoming.fds, FdQueue::new(0));
+        let result = check(&incoming)
+            .and_then(|()| decode::<R::Response<'_>>(&incoming))
+            .and_then(|response| take(response, &mut fds));
+        self.return_buffers(buffers, incoming);
         result
     }
 
-    /// Exchanges the bytes and checks the response in the order of lisafs 10.4, up to decoding.
+    /// Where the response to a request will be.
+    fn expect(&self, mid: Mid, descriptors: usize, buffers: &mut Buffers) -> Incoming {
+        let memory = std::mem::take(&mut buffers.response);
+        Incoming::new(mid, descriptors, self.terms().max_message_size, memory)
+    }
+
+    /// Exchanges the bytes. What came back is not looked at.
     fn transact(
         &self,
         wait: &Wait<'_>,
-        request: &[IoSlice<'_>],
+        request: &Outgoing<'_>,
         incoming: Incoming,
         into: &mut Scatter<'_, '_>,
     ) -> RemoteResult<Incoming> {
-        let mid = incoming.request;
-        let size = request.iter().map(|part| part.len()).sum::<usize>();
-        if size - SocketHeader::SIZE > self.terms().max_message_size as usize {
+        let mid = request.message;
+        if request.payload_len() > self.terms().max_message_size as usize {
             return Err(RemoteError::not_sent(Errno::EIO));
         }
         let orphan = |orphan: &Incoming| {
-            self.count_received(orphan);
             self.trace_response(orphan);
             self.closes.adopt(orphan);
         };
         let result = self
             .communicator
             .exchange(request, incoming, into, wait, &orphan);
-        if !matches!(result, Err(error) if error.fate == Fate::NotSent) {
-            self.counters.requests.fetch_add(1, Ordering::Relaxed);
-            self.counters
-                .bytes_sent
-                .fetch_add(size as u64, Ordering::Relaxed);
-        }
         let incoming = result.inspect_err(|error| {
             tracing::debug!(message = %mid, errno = %error.errno, "no response");
             self.tell_loss();
         })?;
-        self.count_received(&incoming);
         self.trace_response(&incoming);
-        let header = incoming.header();
-        if incoming.fault() == Some(Fault::TooLarge) {
-            return Err(RemoteError::unknown(Errno::EIO));
-        }
-        if header.message == Mid::ERROR {
-            return Err(match ErrorResp::decode(&incoming.body) {
-                Ok(error) => RemoteError::refused(errno(error.errno)),
-                Err(_) => RemoteError::unknown(Errno::EIO),
-            });
-        }
-        if header.message != mid {
-            tracing::warn!(asked = %mid, got = %header.message, "a response of another type");
-            return Err(RemoteError::unknown(Errno::EINVAL));
-        }
-        match incoming.fault() {
-            Some(_) => Err(RemoteError::unknown(Errno::EIO)),
-            None => Ok(incoming),
-        }
-    }
-
-    fn count_received(&self, incoming: &Incoming) {
-        self.counters
-            .bytes_received
-            .fetch_add(incoming.received(), Ordering::Relaxed);
+        Ok(incoming)
     }
 
     fn trace_response(&self, incoming: &Incoming) {
         if !self.tracer.is_on() {
             return;
         }
-        let mid = incoming.header().message;
-        match AnyResponse::decode(mid, &incoming.body) {
+        let mid = incoming.message();
+        match AnyResponse::decode(mid, incoming.body()) {
             _ if incoming.fault().is_some() => {
-                let len = incoming.header().payload_len.get() as usize;
+                let len = incoming.payload_len() as usize;
                 self.tracer.line(|| trace::malformed(mid, len));
             }
             Ok(response) => self
@@ -392,7 +390,7 @@ impl Connection {
             }
             Err(_) => self
                 .tracer
-                .line(|| trace::malformed(mid, incoming.body.len())),
+                .line(|| trace::malformed(mid, incoming.body().len())),
         }
     }
 
@@ -419,7 +417,8 @@ impl Connection {
         buffers
     }
 
-    fn return_buffers(&self, buffers: Buffers) {
+    fn return_buffers(&self, mut buffers: Buffers, incoming: Incoming) {
+        buffers.response = incoming.into_memory();
         if buffers.request.capacity().max(buffers.response.capacity()) <= BUFFER_SIZE_MAX {
             let mut all = self.buffers.lock();
             if all.len() < BUFFERS_MAX {
@@ -427,6 +426,35 @@ impl Connection {
             }
         }
     }
+}
+
+/// Checks a response in the order of lisafs 10.4, up to decoding.
+fn check(incoming: &Incoming) -> RemoteResult<()> {
+    let (asked, got) = (incoming.request, incoming.message());
+    if incoming.fault() == Some(Fault::TooLarge) {
+        return Err(RemoteError::unknown(Errno::EIO));
+    }
+    if got == Mid::ERROR {
+        return Err(match ErrorResp::decode(incoming.body()) {
+            Ok(error) => RemoteError::refused(errno(error.errno)),
+            Err(_) => RemoteError::unknown(Errno::EIO),
+        });
+    }
+    if got != asked {
+        tracing::warn!(%asked, %got, "a response of another type");
+        return Err(RemoteError::unknown(Errno::EINVAL));
+    }
+    match incoming.fault() {
+        Some(_) => Err(RemoteError::unknown(Errno::EIO)),
+        None => Ok(()),
+    }
+}
+
+fn decode<'r, M: Message<'r>>(incoming: &'r Incoming) -> RemoteResult<M> {
+    M::decode(incoming.body()).map_err(|error| {
+        tracing::warn!(message = %M::MID, %error, "a response does not decode");
+        RemoteError::unknown(Errno::EIO)
+    })
 }
 
 /// The number of an Error response; 0, and what no errno can be, is `EIO`.

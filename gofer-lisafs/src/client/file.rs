@@ -65,6 +65,11 @@ impl ControlFile {
         }
     }
 
+    /// Whether [`ControlFile::adopt`] would succeed.
+    pub(super) fn can_adopt(inode: &Inode) -> bool {
+        inode.control_fd != Fdid::NONE && convert::attr(&inode.stat).is_ok()
+    }
+
     /// As [`ControlFile::adopt`], for a file that was made as `file_type`: any other is `EIO`.
     fn adopt_new(&self, inode: &Inode, file_type: FileType) -> RemoteResult<Found> {
         let found = ControlFile::adopt(&self.connection, inode)?;

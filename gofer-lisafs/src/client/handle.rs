@@ -13,7 +13,7 @@ use gofer_vfs::remote::{
 use gofer_vfs::{AllocMode, Attr, AttrMask, Errno, FileType};
 use parking_lot::Mutex;
 
-use super::communicator::PARTS_MAX;
+use super::communicator::Outgoing;
 use super::connection::Connection;
 use super::incoming::Scatter;
 use super::listing::Listing;
@@ -113,15 +113,18 @@ impl OpenFile {
     fn write_remote(
         &self,
         call: &Call<'_>,
-        mut from: &mut [IoSlice<'_>],
+        from: &[IoSlice<'_>],
         offset: u64,
         n: &mut usize,
     ) -> RemoteResult<()> {
         let chunk = self.chunk(PWriteReq::MIN_SIZE)?;
-        IoSlice::advance_slices(&mut from, 0);
-        while !from.is_empty() {
-            let mut parts = [IoSlice::new(&[]); PARTS_MAX - 1];
-            let (parts, asked) = piece(from, chunk, &mut parts);
+        let mut from = Gather::new(from);
+        loop {
+            let mut parts = [IoSlice::new(&[]); Outgoing::DATA_PARTS_MAX];
+            let (parts, asked) = from.next(chunk, &mut parts);
+            if asked == 0 {
+                return Ok(());
+            }
             let at = offset.saturating_add(*n as u64);
             let written = self.connection.write(call, (self.fd, at), parts)?;
             // Nothing without an error must not be tried for ever, and more than was sent is
@@ -134,29 +137,47 @@ impl OpenFile {
             if written < asked {
                 return Ok(());
             }
-            IoSlice::advance_slices(&mut from, written);
         }
-        Ok(())
     }
 }
 
-/// The next at most `chunk` bytes of `from`, in as many parts as there is room for.
-fn piece<'d, 'p>(
-    from: &'p [IoSlice<'d>],
-    chunk: usize,
-    parts: &'p mut [IoSlice<'p>],
-) -> (&'p [IoSlice<'p>], usize) {
-    let (mut count, mut asked) = (0, 0);
-    for (place, slice) in parts.iter_mut().zip(from) {
-        let part = slice.len().min(chunk - asked);
-        if part == 0 && !slice.is_empty() {
-            break;
-        }
-        *place = IoSlice::new(&slice[..part]);
-        asked += part;
-        count += 1;
+/// A caller's data, taken one piece after the other.
+struct Gather<'s, 'd> {
+    slices: &'s [IoSlice<'d>],
+    /// Bytes of the first slice that were taken.
+    taken: usize,
+}
+
+impl<'s, 'd> Gather<'s, 'd> {
+    fn new(slices: &'s [IoSlice<'d>]) -> Gather<'s, 'd> {
+        Gather { slices, taken: 0 }
     }
-    (&parts[..count], asked)
+
+    /// Takes the next at most `limit` bytes, in as many parts as there is room for; the parts and
+    /// how many bytes they are. 0 only at the end.
+    fn next<'p>(
+        &mut self,
+        limit: usize,
+        parts: &'p mut [IoSlice<'s>],
+    ) -> (&'p [IoSlice<'s>], usize) {
+        let (mut count, mut size) = (0, 0);
+        while let (Some((first, others)), true) = (self.slices.split_first(), count < parts.len()) {
+            let left = &first[self.taken..];
+            let part = &left[..left.len().min(limit - size)];
+            self.taken += part.len();
+            if self.taken == first.len() {
+                (self.slices, self.taken) = (others, 0);
+            }
+            if !part.is_empty() {
+                parts[count] = IoSlice::new(part);
+                (count, size) = (count + 1, size + part.len());
+            }
+            if size == limit {
+                break;
+            }
+        }
+        (&parts[..count], size)
+    }
 }
 
 impl Drop for OpenFile {
@@ -184,9 +205,7 @@ impl RemoteHandle for OpenFile {
             return donated::write_at(host, from, offset);
         }
         let mut n = 0;
-        let error = self
-            .write_remote(call, &mut from.to_vec(), offset, &mut n)
-            .err();
+        let error = self.write_remote(call, from, offset, &mut n).err();
         Moved { n, error }
     }
 

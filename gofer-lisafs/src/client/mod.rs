@@ -1,12 +1,13 @@
-//! A client: the traits of [`gofer_vfs::remote`] over one Unix stream socket.
+//! A client: the traits of [`gofer_vfs::remote`] over one Unix stream socket, and channels in
+//! shared memory beside it.
 //!
-//! - `communicator.rs` owns the socket and gives it to one caller at a time; `incoming.rs` is one
-//!   response on its way in.
+//! - `communicator.rs` owns socket and channels and gives each to one caller at a time;
+//!   `incoming.rs` is one response on its way in.
 //! - `connection.rs` turns typed requests into typed responses, with the checks of lisafs 10.
 //! - `attached.rs`, `file.rs`, `handle.rs`, `socket.rs` implement the traits.
 //!
-//! Callers drive the socket themselves: there is no thread. The loss of the connection shows in
-//! the first call after it, and from then on in all, as `EIO`.
+//! Callers drive the transports themselves: there is no thread. The loss of the connection shows
+//! in the calls it meets and the first one after it, and from then on in all, as `EIO`.
 //!
 //! Locks: the gate of the communicator, the queue of closes, the pool of buffers and the list of
 //! subscribers are leaves, held for moments and never over a wait. The lock on a directory
@@ -41,6 +42,9 @@ use connection::Connection;
 /// How long connecting may take when [`Config::timeout`] does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The most channels one connection has.
+pub const CHANNELS_MAX: u32 = 64;
+
 /// How to connect.
 #[derive(Clone, Default, Debug)]
 pub struct Config {
@@ -50,8 +54,23 @@ pub struct Config {
     /// Bounds every call that has no deadline of its own, with `ETIMEDOUT`; connecting takes at
     /// most 30 seconds without it.
     pub timeout: Option<Duration>,
+    /// The most channels to open beside the socket: more callers than that share them and the
+    /// socket. 0 uses the socket only; [`CHANNELS_MAX`] is the most. `None` is as many as there
+    /// are CPUs to use them, at most 4.
+    pub channels: Option<u32>,
     /// Gets one line per message.
     pub tracer: Tracer,
+}
+
+impl Config {
+    /// How many channels to ask for.
+    fn channel_count(&self) -> usize {
+        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+        match self.channels {
+            Some(count) => count.min(CHANNELS_MAX) as usize,
+            None => cpus().min(4),
+        }
+    }
 }
 
 /// Why there is no connection.
@@ -96,14 +115,18 @@ pub fn connect(stream: Stream, config: Config) -> Result<Arc<dyn RemoteFilesyste
     if stream.kind() != TransportKind::Unix {
         return Err(ConnectError::Io(Errno::EINVAL));
     }
+    let channels = config.channel_count();
     let connection = Arc::new(Connection::new(stream, config.timeout, config.tracer));
     let timeout = config.timeout.unwrap_or(CONNECT_TIMEOUT);
     let call = Call {
         deadline: Instant::now().checked_add(timeout),
         cancel: None,
     };
-    match Attached::new(connection.clone(), &config.aname, &call) {
-        Ok(attached) => Ok(Arc::new(attached)),
+    match Attached::new(connection.clone(), &config.aname, channels, &call) {
+        Ok(attached) => {
+            tracing::debug!(channels = connection.channels(), "connected");
+            Ok(Arc::new(attached))
+        }
         Err(error) => {
             let reason = reason(connection.loss(), error, &config.aname);
             connection.shutdown();

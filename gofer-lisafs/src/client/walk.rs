@@ -42,9 +42,7 @@ pub(super) fn walk(
             |response, _| {
                 let end =
                     judge(&response, asked).inspect_err(|_| reject(connection, response.inodes))?;
-                adopt_all(connection, response.inodes)?
-                    .into_iter()
-                    .for_each(found);
+                adopt_all(connection, response.inodes, found)?;
                 Ok(end)
             },
         )
@@ -124,17 +122,20 @@ fn judge(response: &WalkResp<'_>, asked: usize) -> RemoteResult<WalkEnd> {
     }
 }
 
-/// Takes over all files or, when one of them cannot be one, none.
-fn adopt_all(connection: &Arc<Connection>, inodes: &[Inode]) -> RemoteResult<Vec<Found>> {
-    let mut files = Vec::with_capacity(inodes.len());
-    let mut result = Ok(());
-    for inode in inodes {
-        match ControlFile::adopt(connection, inode) {
-            Ok(file) => files.push(file),
-            Err(error) => result = Err(error),
-        }
+/// Takes over and emits all files or, when one of them cannot be one, none.
+fn adopt_all(
+    connection: &Arc<Connection>,
+    inodes: &[Inode],
+    found: &mut dyn FnMut(Found),
+) -> RemoteResult<()> {
+    if !inodes.iter().all(ControlFile::can_adopt) {
+        reject(connection, inodes);
+        return Err(RemoteError::unknown(Errno::EIO));
     }
-    result.map(|()| files)
+    for inode in inodes {
+        found(ControlFile::adopt(connection, inode)?);
+    }
+    Ok(())
 }
 
 fn reject(connection: &Connection, inodes: &[Inode]) {

@@ -8,12 +8,14 @@ use gofer_transport::Stream;
 use gofer_vfs::Errno;
 use gofer_vfs::remote::RemoteFilesystem;
 
-use crate::common::peer::{Marked, ROOT, all, call, connecting, frame, inode, session};
+use crate::common::peer::{
+    Marked, ROOT, all, call, connecting, frame, inode, session, socket_only,
+};
 
 fn below(aname: &[u8]) -> Config {
     Config {
         aname: aname.to_vec(),
-        ..Config::default()
+        ..socket_only()
     }
 }
 
@@ -55,7 +57,7 @@ fn each_further_root_is_another_mount() {
 fn a_descriptor_donated_with_mount_is_closed() {
     let host = std::sync::Arc::new(Marked::new());
     let given = host.clone();
-    let (result, ()) = connecting(Config::default(), move |peer| {
+    let (result, ()) = connecting(socket_only(), move |peer| {
         peer.expect(Mid::MOUNT);
         let root = inode(1, 0o040755);
         let mount = MountResp {
@@ -139,7 +141,7 @@ fn an_attach_name_that_climbs_is_refused() {
 
 #[test]
 fn a_server_that_hangs_up_may_speak_another_protocol() {
-    let (result, _) = connecting(Config::default(), |peer| peer.next());
+    let (result, _) = connecting(socket_only(), |peer| peer.next());
     let error = result.err().unwrap();
     assert!(matches!(error, ConnectError::Closed), "{error}");
     assert_eq!(error.errno(), Errno::ECONNRESET);
@@ -161,7 +163,7 @@ fn a_server_that_answers_nonsense_is_told_at_once() {
         frame(1, &[&[1; 8][..], &[0xff; 144], &[0; 6]].concat()),
     ];
     for answer in garbage {
-        let (result, ()) = connecting(Config::default(), move |peer| {
+        let (result, ()) = connecting(socket_only(), move |peer| {
             peer.expect(Mid::MOUNT);
             peer.send(&answer, &[]);
             // Silence afterwards must not matter.
@@ -175,7 +177,7 @@ fn a_server_that_answers_nonsense_is_told_at_once() {
 
 #[test]
 fn a_refusal_and_a_silence_have_their_errno() {
-    let (result, ()) = connecting(Config::default(), |peer| {
+    let (result, ()) = connecting(socket_only(), |peer| {
         peer.expect(Mid::MOUNT);
         peer.error(1);
     });
@@ -183,7 +185,7 @@ fn a_refusal_and_a_silence_have_their_errno() {
 
     let config = Config {
         timeout: Some(Duration::from_millis(60)),
-        ..Config::default()
+        ..socket_only()
     };
     let (result, _) = connecting(config, |peer| peer.rest());
     insta::assert_snapshot!(result.err().unwrap(), @"mount: timed out (ETIMEDOUT)");
@@ -194,7 +196,7 @@ fn a_root_without_a_type_or_without_a_number_is_refused() {
     let mut typeless = inode(1, 0o040755);
     typeless.stat.mask = 0x7fe.into();
     for root in [typeless, inode(0, 0o040755)] {
-        let (result, ()) = connecting(Config::default(), move |peer| {
+        let (result, ()) = connecting(socket_only(), move |peer| {
             peer.expect(Mid::MOUNT);
             peer.reply(
                 &MountResp {
@@ -212,7 +214,7 @@ fn a_root_without_a_type_or_without_a_number_is_refused() {
 
 #[test]
 fn a_root_that_is_a_file_is_a_root() {
-    let (result, ()) = connecting(Config::default(), |peer| {
+    let (result, ()) = connecting(socket_only(), |peer| {
         peer.expect(Mid::MOUNT);
         let root = inode(1, 0o100644);
         peer.reply(
@@ -232,7 +234,7 @@ fn a_root_that_is_a_file_is_a_root() {
 fn only_unix_sockets_will_do() {
     let (a, b) = rustix::pipe::pipe().unwrap();
     let stream = Stream::from_pipes(a, b).unwrap();
-    let error = gofer_lisafs::client::connect(stream, Config::default())
+    let error = gofer_lisafs::client::connect(stream, socket_only())
         .err()
         .unwrap();
     assert_eq!(error.errno(), Errno::EINVAL);

@@ -11,7 +11,7 @@ use gofer_transport::Tracer;
 use gofer_vfs::remote::{New, OpenMode, Owner};
 use gofer_vfs::{Access, AttrMask, Name};
 
-use crate::common::peer::{Marked, call, frame, inode, start};
+use crate::common::peer::{Marked, call, frame, inode, socket_only, start};
 
 #[test]
 fn each_message_is_one_line() {
@@ -82,7 +82,7 @@ fn each_message_is_one_line() {
         stream,
         Config {
             tracer,
-            ..Config::default()
+            ..socket_only()
         },
     )
     .unwrap();

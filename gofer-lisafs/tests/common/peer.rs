@@ -127,6 +127,14 @@ pub fn inode(fd: u64, mode: u16) -> Inode {
     }
 }
 
+/// For scripts that know no channels.
+pub fn socket_only() -> Config {
+    Config {
+        channels: Some(0),
+        ..Config::default()
+    }
+}
+
 /// A mounted client and the thread of its server.
 pub struct Session<T> {
     pub fs: Arc<dyn RemoteFilesystem>,
@@ -163,7 +171,7 @@ pub fn session_with<T: Send + 'static>(
         peer.mount(supported, max_message_size);
         script(peer)
     });
-    let fs = connect(stream, Config::default()).unwrap();
+    let fs = connect(stream, socket_only()).unwrap();
     let root = fs.root(&call()).unwrap();
     Session { fs, root, server }
 }

@@ -158,7 +158,7 @@ impl Turn {
     }
 
     /// Whether control is here. Only the two sides and the end are states that can be.
-    fn is_here(&self, word: &impl StateWord) -> Result<bool, FlipError> {
+    pub(super) fn is_here(&self, word: &impl StateWord) -> Result<bool, FlipError> {
         let state = word.load();
         if state == self.side.own() {
             return Ok(true);

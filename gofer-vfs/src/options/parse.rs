@@ -25,6 +25,7 @@ pub(super) fn parse(text: &[u8]) -> Result<MountOptions> {
     items.unsigned("msize", &mut options.msize)?;
     options.version = items.text("version")?;
     items.unsigned("dentry_cache_limit", &mut options.dentry_cache_limit)?;
+    options.channels = items.unsigned_if_given("channels")?;
     options.force_page_cache = items.take("force_page_cache").is_some();
     options.limit_host_fd_translation = items.take("limit_host_fd_translation").is_some();
     options.overlayfs_stale_read = items.take("overlayfs_stale_read").is_some();
@@ -128,17 +129,26 @@ impl Items {
     }
 
     fn unsigned<T: FromStr>(&mut self, key: &str, into: &mut T) -> Result<()> {
+        if let Some(given) = self.unsigned_if_given(key)? {
+            *into = given;
+        }
+        Ok(())
+    }
+
+    fn unsigned_if_given<T: FromStr>(&mut self, key: &str) -> Result<Option<T>> {
         let Some(value) = self.take(key) else {
-            return Ok(());
+            return Ok(None);
         };
         // The standard library accepts a leading `+`; mount options do not.
         let digits = value.iter().all(u8::is_ascii_digit);
-        *into = digits.then(|| number(&value)).flatten().ok_or_else(|| {
-            let bits = 8 * size_of::<T>();
-            let expected = format!("expected an unsigned {bits}-bit decimal number");
-            OptionError::new(key, bad(&value, expected))
-        })?;
-        Ok(())
+        match digits.then(|| number(&value)).flatten() {
+            None => {
+                let bits = 8 * size_of::<T>();
+                let expected = format!("expected an unsigned {bits}-bit decimal number");
+                Err(OptionError::new(key, bad(&value, expected)))
+            }
+            given => Ok(given),
+        }
     }
 
     fn none_left(&self, trans: &Trans) -> Result<()> {

@@ -80,7 +80,7 @@ fn numbers_are_plain_decimal_and_fit() {
         parsed("dentry_cache_limit=18446744073709551615").dentry_cache_limit,
         u64::MAX
     );
-    for key in ["dfltuid", "dfltgid", "msize"] {
+    for key in ["dfltuid", "dfltgid", "msize", "channels"] {
         for value in ["-1", "4294967296", "", "0x10", "1_0", "+1", " 1", "1 "] {
             assert_eq!(refused(&format!("{FD},{key}={value}")), key, "{value}");
         }
@@ -125,6 +125,7 @@ fn the_earlier_in_the_order_of_evaluation_is_reported() {
         ("dfltgid", "dfltgid=x"),
         ("msize", "msize=x"),
         ("dentry_cache_limit", "dentry_cache_limit=x"),
+        ("channels", "channels=x"),
         ("lisafs", "lisafs=x"),
         ("x", "x"),
     ];
@@ -185,8 +186,8 @@ fn aname_is_absolute_and_normalised() {
 fn printed_string_has_the_order_of_the_specification() {
     insta::assert_snapshot!(parsed(""), @"trans=fd,rfdno=3,wfdno=3,aname=/,dfltuid=4294967294,dfltgid=4294967294,msize=1048576,version=9P2000.L.Google.13,dentry_cache_limit=1000,cache=fscache");
     insta::assert_snapshot!(
-        parsed("overlayfs_stale_read,force_page_cache,limit_host_fd_translation,cache=none,lisafs=t"),
-        @"trans=fd,rfdno=3,wfdno=3,aname=/,dfltuid=4294967294,dfltgid=4294967294,msize=1048576,dentry_cache_limit=1000,cache=none,force_page_cache,limit_host_fd_translation,overlayfs_stale_read,lisafs");
+        parsed("overlayfs_stale_read,channels=8,force_page_cache,limit_host_fd_translation,cache=none,lisafs=t"),
+        @"trans=fd,rfdno=3,wfdno=3,aname=/,dfltuid=4294967294,dfltgid=4294967294,msize=1048576,dentry_cache_limit=1000,cache=none,channels=8,force_page_cache,limit_host_fd_translation,overlayfs_stale_read,lisafs");
     let tcp: MountOptions = "address=[::1]:564,trans=tcp".parse().unwrap();
     insta::assert_snapshot!(tcp, @"trans=tcp,address=[::1]:564,aname=/,dfltuid=4294967294,dfltgid=4294967294,msize=1048576,version=9P2000.L,dentry_cache_limit=1000,cache=fscache");
     let unix: MountOptions = r"trans=unix,address=/a\,b,version=9P2000.L.Google.7"
@@ -197,7 +198,8 @@ fn printed_string_has_the_order_of_the_specification() {
 
 #[test]
 fn every_printed_option_has_a_meaning() {
-    let options = parsed("overlayfs_stale_read,force_page_cache,limit_host_fd_translation,lisafs");
+    let options =
+        parsed("overlayfs_stale_read,force_page_cache,limit_host_fd_translation,channels=1,lisafs");
     let unix: MountOptions = "trans=unix,address=/s".parse().unwrap();
     for (key, _, meaning) in options.describe().into_iter().chain(unix.describe()) {
         assert!(!meaning.is_empty(), "{key}");
@@ -230,6 +232,7 @@ prop_compose! {
         msize in any::<u32>(),
         version in proptest::option::of("[A-Za-z0-9.,\\\\]{0,20}"),
         dentry_cache_limit in any::<u64>(),
+        channels in any::<Option<u32>>(),
         flags in any::<[bool; 4]>(),
     ) -> MountOptions {
         let one_socket = match &trans {
@@ -246,6 +249,7 @@ prop_compose! {
             msize,
             version,
             dentry_cache_limit,
+            channels,
             force_page_cache: flags[0],
             limit_host_fd_translation: flags[1],
             overlayfs_stale_read: flags[2],

@@ -29,13 +29,20 @@ pub enum Protocol {
     Plain,
     /// The highest dialect of gVisor's extensions.
     Google,
-    /// lisafs.
+    /// lisafs over its channels.
     Lisafs,
+    /// lisafs over its socket only.
+    LisafsSocket,
 }
 
 impl Protocol {
     /// Every protocol, in the order of the grid's rows.
-    pub const ALL: [Protocol; 3] = [Protocol::Plain, Protocol::Google, Protocol::Lisafs];
+    pub const ALL: [Protocol; 4] = [
+        Protocol::Plain,
+        Protocol::Google,
+        Protocol::Lisafs,
+        Protocol::LisafsSocket,
+    ];
 
     /// The name in rows and patterns.
     pub fn name(self) -> &'static str {
@@ -43,6 +50,7 @@ impl Protocol {
             Protocol::Plain => "9p2000.L",
             Protocol::Google => "9p-google",
             Protocol::Lisafs => "lisafs",
+            Protocol::LisafsSocket => "lisafs-socket",
         }
     }
 
@@ -50,8 +58,12 @@ impl Protocol {
     fn served_as(self) -> &'static str {
         match self {
             Protocol::Plain | Protocol::Google => "9p",
-            Protocol::Lisafs => "lisafs",
+            Protocol::Lisafs | Protocol::LisafsSocket => "lisafs",
         }
+    }
+
+    fn is_lisafs(self) -> bool {
+        self.served_as() == "lisafs"
     }
 
     /// The mount options that ask for it, and for nothing less.
@@ -60,6 +72,7 @@ impl Protocol {
             Protocol::Plain => "version=9P2000.L",
             Protocol::Google => "version=9P2000.L.Google.13",
             Protocol::Lisafs => "lisafs=true",
+            Protocol::LisafsSocket => "lisafs=true,channels=0",
         }
     }
 }
@@ -91,8 +104,7 @@ impl Transport {
 
 /// Why `protocol` does not go over `transport`, if it does not.
 pub(super) fn impossible(protocol: Protocol, transport: Transport) -> Option<&'static str> {
-    let donates = protocol == Protocol::Lisafs;
-    (donates && transport == Transport::Tcp)
+    (protocol.is_lisafs() && transport == Transport::Tcp)
         .then_some("lisafs passes descriptors, and TCP cannot carry them")
 }
 
@@ -217,7 +229,7 @@ impl Place for OwnServer {
             name: self.plan.protocol.name().to_owned(),
             runs_as_root: geteuid().is_root(),
             // lisafs servers leave fifos to their clients (lisafs MkdirAt and MknodAt).
-            makes_fifos: self.plan.protocol != Protocol::Lisafs,
+            makes_fifos: !self.plan.protocol.is_lisafs(),
             links_symlinks: true,
         }
     }
