@@ -36,6 +36,9 @@ pub const READONLY: Policy = Policy {
 /// Longer than anything in a test takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A second, after which a dead peer must have left nothing; more where the machine is busy.
+pub const SOON: Duration = Duration::from_secs(5);
+
 /// The tree the vectors were recorded on. The mode of `big.bin` is not the same in all recordings.
 pub fn vector_tree(big_mode: u32) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -148,16 +151,7 @@ impl Client {
 
     /// Sends a request; the answer, or the number in an Error response.
     pub fn ask<'q>(&self, request: &impl Request<'q>) -> Result<Answer, i32> {
-        let mut frame = Vec::new();
-        request.encode(&mut frame);
-        self.send(&frame);
-        let answer = self.receive().expect("the server hung up");
-        if answer.mid == Mid::ERROR {
-            let error = ErrorResp::decode(&answer.payload).unwrap();
-            return Err(error.errno as i32);
-        }
-        assert_eq!(answer.mid, Mid::new(frame_mid(&frame)));
-        Ok(answer)
+        ask_by(request, |mid, payload| self.exchange(mid, payload))
     }
 
     /// Mounts; the control FD of the root.
@@ -183,8 +177,51 @@ impl Client {
     }
 }
 
-fn frame_mid(frame: &[u8]) -> u16 {
-    u16::from_le_bytes([frame[4], frame[5]])
+/// Has `exchange` carry a request; the answer, or the number in an Error response.
+pub fn ask_by<'q, R: Request<'q>>(
+    request: &R,
+    exchange: impl FnOnce(Mid, &[u8]) -> Answer,
+) -> Result<Answer, i32> {
+    let mut frame = Vec::new();
+    request.encode(&mut frame);
+    let answer = exchange(R::MID, &frame[SocketHeader::SIZE..]);
+    if answer.mid == Mid::ERROR {
+        let error = ErrorResp::decode(&answer.payload).unwrap();
+        return Err(error.errno as i32);
+    }
+    assert_eq!(answer.mid, R::MID);
+    Ok(answer)
+}
+
+/// What a process has of everything that could leak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resources {
+    pub descriptors: usize,
+    pub threads: usize,
+    /// Mappings of packet windows.
+    pub windows: usize,
+}
+
+impl Resources {
+    /// Of the process whose directory in `/proc` this is.
+    pub fn of(process: &str) -> Resources {
+        let count = |what: &str| fs::read_dir(format!("{process}/{what}")).unwrap().count();
+        let maps = fs::read_to_string(format!("{process}/maps")).unwrap();
+        Resources {
+            descriptors: count("fd"),
+            threads: count("task"),
+            windows: maps.matches("flipcall_packet_windows").count(),
+        }
+    }
+}
+
+/// What the descriptors of a process are, for a message.
+fn open_files(process: u32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    entries
+        .flatten()
+        .flat_map(|entry| fs::read_link(entry.path()))
+        .collect()
 }
 
 /// A server process. Killed when the test ends early.
@@ -238,9 +275,27 @@ impl Server {
 
     /// How many descriptors the process has open.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id()))
-            .unwrap()
-            .count()
+        self.use_of_resources().descriptors
+    }
+
+    /// What the process has of everything that could leak.
+    pub fn use_of_resources(&self) -> Resources {
+        Resources::of(&format!("/proc/{}", self.child.id()))
+    }
+
+    /// Waits until the process has what it had.
+    #[track_caller]
+    pub fn settle_at(&self, wanted: Resources) {
+        let until = Instant::now() + SOON;
+        while self.use_of_resources() != wanted {
+            assert!(
+                Instant::now() < until,
+                "{:?} are in use, not {wanted:?}: {:?}",
+                self.use_of_resources(),
+                open_files(self.child.id())
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits until the process has as many descriptors open as `wanted`.

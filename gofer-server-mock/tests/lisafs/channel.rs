@@ -17,13 +17,14 @@ use gofer_transport::{FdQueue, PacketSocket};
 use crate::common::{ALL, Answer, Client, PATIENCE, vector_tree};
 
 /// The client's side of a channel.
+#[derive(Debug)]
 pub struct Channel {
-    endpoint: Endpoint,
-    socket: PacketSocket,
+    pub endpoint: Endpoint,
+    pub socket: PacketSocket,
 }
 
 /// Ends a wait for a server that does not answer.
-fn patience() -> impl FnMut() -> Result<Duration, FlipError> {
+pub fn patience() -> impl FnMut() -> Result<Duration, FlipError> {
     let until = Instant::now() + PATIENCE;
     move || match Instant::now() < until {
         true => Ok(Duration::from_millis(100)),
@@ -34,13 +35,13 @@ fn patience() -> impl FnMut() -> Result<Duration, FlipError> {
 impl Channel {
     /// Asks for a channel and opens it.
     pub fn open(client: &Client) -> Channel {
-        let channel = Channel::ask(client);
+        let channel = Channel::request(client);
         channel.endpoint.connect(&mut patience()).unwrap();
         channel
     }
 
     /// A channel without its handshake.
-    fn ask(client: &Client) -> Channel {
+    pub fn request(client: &Client) -> Channel {
         let mut answer = client.exchange(Mid::CHANNEL, &[]);
         let place = ChannelResp::decode(&answer.payload).unwrap();
         let socket = answer.fds.pop().unwrap();
@@ -178,7 +179,7 @@ fn a_window_full_of_garbage_ends_its_channel_and_nothing_else() {
         },
     ];
     for harm in harms {
-        let channel = Channel::ask(&client);
+        let channel = Channel::request(&client);
         harm(&channel);
         assert!(given_up(&channel));
     }
@@ -191,7 +192,7 @@ fn a_window_full_of_garbage_ends_its_channel_and_nothing_else() {
 fn the_end_of_the_socket_ends_its_channels() {
     let (_tree, client) = client(2);
     client.mount();
-    let (used, fresh) = (Channel::open(&client), Channel::ask(&client));
+    let (used, fresh) = (Channel::open(&client), Channel::request(&client));
     client.stream.shutdown();
     assert!(given_up(&used) && given_up(&fresh));
 }

@@ -4,5 +4,6 @@ mod behaviour;
 mod channel;
 mod confinement;
 mod donated_root;
+mod hammer;
 mod hostile;
 mod vectors;
