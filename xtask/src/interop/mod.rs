@@ -33,7 +33,7 @@ pub struct Interop {
 enum Peer {
     /// A 9P2000.L server and its tools, from the Debian package of that name.
     Diod,
-    /// gVisor's lisafs client, from the Debian package golang-gvisor-gvisor-dev.
+    /// gVisor's lisafs client and gofer, from the Debian package golang-gvisor-gvisor-dev.
     Gvisor,
 }
 
@@ -59,7 +59,7 @@ impl Interop {
 pub fn run(interop: &Interop) -> Result<()> {
     if interop.options.list {
         if interop.peer == Peer::Gvisor {
-            bail!("its cases are a program that runs whole: xtask/interop/gvisor/main.go");
+            return gvisor::list(&interop.options);
         }
         install("diod", "diod")?;
         suite::list(&interop.options, &cells())?;
@@ -76,10 +76,8 @@ pub fn run(interop: &Interop) -> Result<()> {
 pub fn run_all(interop: &Interop) -> Result<Outcome> {
     match interop.peer {
         Peer::Diod => run_diod(interop),
-        Peer::Gvisor => Ok(match gvisor::run() {
-            Ok(cell) => outcome_of(interop, cell),
-            Err(error) => nothing_ran(interop, &format!("{error:#}")),
-        }),
+        Peer::Gvisor => Ok(gvisor::run(&interop.options)
+            .unwrap_or_else(|error| nothing_ran(interop, &format!("{error:#}")))),
     }
 }
 

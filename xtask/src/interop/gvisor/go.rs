@@ -1,0 +1,80 @@
+//! The Go programs in `xtask/interop/gvisor`, built with the packages that gVisor itself uses.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::interop::{install, install_package};
+use crate::workspace;
+
+/// Where Debian puts Go packages.
+const GOCODE: &str = "/usr/share/gocode";
+/// The one of gVisor's files that Debian leaves empty and its gofer needs.
+const EMPTY: &str = "src/gvisor.dev/gvisor/pkg/sentry/loader/vdsodata/vdsodata.go";
+
+/// The programs, ready to run. They live as long as their directory.
+pub(super) struct Programs(TempDir);
+
+impl Programs {
+    /// Installs what is missing, and builds both.
+    pub(super) fn build() -> Result<Programs> {
+        install("go", "golang-go")?;
+        if !Path::new(GOCODE)
+            .join("src/gvisor.dev/gvisor/pkg/lisafs")
+            .is_dir()
+        {
+            install_package("golang-gvisor-gvisor-dev")?;
+        }
+        let programs = Programs(tempfile::Builder::new().prefix("gofer-go-").tempdir()?);
+        let replaced = serde_json::json!({
+            "Replace": { format!("{GOCODE}/{EMPTY}"): sources().join("overlay/vdsodata.go") }
+        });
+        fs::write(programs.overlay(), replaced.to_string())?;
+        programs.compile("client")?;
+        programs.compile("server")?;
+        Ok(programs)
+    }
+
+    /// gVisor's client, driven by a program of ours.
+    pub(super) fn client(&self) -> Command {
+        Command::new(self.0.path().join("bin/client"))
+    }
+
+    /// gVisor's gofer.
+    pub(super) fn server(&self) -> Command {
+        Command::new(self.0.path().join("bin/server"))
+    }
+
+    fn overlay(&self) -> PathBuf {
+        self.0.path().join("overlay.json")
+    }
+
+    fn compile(&self, name: &str) -> Result<()> {
+        let dir = self.0.path();
+        let output = Command::new("go")
+            .args(["build", "-overlay"])
+            .arg(self.overlay())
+            .arg("-o")
+            .arg(dir.join("bin").join(name))
+            .arg(".")
+            .current_dir(sources().join(name))
+            .env("GO111MODULE", "off")
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "")
+            .env("GOPATH", format!("{}:{GOCODE}", dir.join("go").display()))
+            .env("GOCACHE", dir.join("cache"))
+            .stdin(Stdio::null())
+            .output()
+            .context("run go")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "go build of the {name}: {said}");
+        Ok(())
+    }
+}
+
+fn sources() -> PathBuf {
+    workspace::root().join("xtask/interop/gvisor")
+}

@@ -1,0 +1,57 @@
+//! gVisor's lisafs, both halves of it: its client against our server, and our client against its
+//! gofer.
+
+mod conformance;
+mod go;
+mod known;
+mod server;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use gofer_vfs::InteropMode;
+
+use crate::outcome::{Outcome, seconds};
+use crate::suite::{self, Cell, Options, Selection};
+use go::Programs;
+use server::Gofer;
+
+/// Rows of our client: what they are called, and their mount options.
+const ROWS: [(&str, &str); 2] = [("gofer/channels", ""), ("gofer/socket", ",channels=0")];
+
+/// Prints what `options` choose.
+pub(super) fn list(options: &Options) -> Result<()> {
+    let programs = Arc::new(Programs::build()?);
+    suite::list(options, &cells(&programs))?;
+    conformance::list(&programs, &Selection::new(&options.only))
+}
+
+/// Runs what `options` choose. An error means that nothing could run.
+pub(super) fn run(options: &Options) -> Result<Outcome> {
+    let programs = Arc::new(Programs::build()?);
+    let start = Instant::now();
+    let mut outcome = suite::run(options, &cells(&programs));
+    let conformance = conformance::run(&programs, &Selection::new(&options.only))?;
+    outcome.cells.extend(conformance);
+    outcome.seconds = seconds(start.elapsed());
+    Ok(outcome)
+}
+
+fn cells(programs: &Arc<Programs>) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (row, options) in ROWS {
+        for mode in InteropMode::ALL {
+            let programs = programs.clone();
+            cells.push(Cell {
+                row: row.to_owned(),
+                mode,
+                place: Ok(Box::new(move || {
+                    Ok(Box::new(Gofer::start(&programs, options, mode)?))
+                })),
+                known: known::GOFER,
+            });
+        }
+    }
+    cells
+}
