@@ -120,11 +120,14 @@ impl<'a> Dirent<'a> {
     }
 
     fn write(&self, out: &mut Writer<'_>) {
-        out.u64(self.ino);
-        out.u32(self.dev_minor);
-        out.u32(self.dev_major);
-        out.u64(self.off);
-        out.u8(self.dtype);
+        // One append for all that is fixed: listings are long.
+        let mut fixed = [0; Dirent::FIXED_SIZE - 2];
+        fixed[..8].copy_from_slice(&self.ino.to_le_bytes());
+        fixed[8..12].copy_from_slice(&self.dev_minor.to_le_bytes());
+        fixed[12..16].copy_from_slice(&self.dev_major.to_le_bytes());
+        fixed[16..24].copy_from_slice(&self.off.to_le_bytes());
+        fixed[24] = self.dtype;
+        out.bytes(&fixed);
         out.string(self.name);
     }
 }

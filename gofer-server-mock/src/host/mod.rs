@@ -18,8 +18,10 @@
 //! holds as many descriptors as it may.
 
 mod attr;
+mod children;
 mod create;
 mod donate;
+mod mounts;
 mod names;
 mod node;
 mod open;
@@ -35,8 +37,9 @@ use gofer_transport::DetachedMount;
 
 pub use attr::{Edit, SetTime};
 pub use create::Created;
+pub use mounts::MountPoints;
 pub use node::{Found, HeldNames, Identity, Node};
-pub use open::{DirEntry, OpenFile};
+pub use open::{DirEntry, Listed, OpenFile};
 pub use rustix::fs::{FileType, OFlags, StatFs};
 pub use rustix::io::Errno;
 pub use socket::{Bound, BoundSocket};

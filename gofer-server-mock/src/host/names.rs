@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 
 use super::create::Made;
-use super::node::{Found, Identity, Node};
+use super::node::{Found, Identity, Node, Place};
 use super::{Errno, Name, Result, sys};
 
 impl Node {
@@ -127,7 +127,7 @@ impl Node {
 
     /// Directory and name, if this file is still there. `EINVAL` for the root, `ENOENT` for a
     /// file that has gone. The caller holds `Tree::rename`.
-    fn current_place(self: &Arc<Node>) -> Result<(Arc<Node>, Vec<u8>)> {
+    fn current_place(self: &Arc<Node>) -> Result<Place> {
         let (parent, name) = self.place().ok_or(Errno::INVAL)?;
         if self.is_deleted() || !parent.has(Name(&name), self) {
             return Err(Errno::NOENT);

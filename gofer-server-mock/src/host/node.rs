@@ -20,7 +20,6 @@
 //! Data is read and written without `Tree::rename`: it depends on no name. No lock is held over
 //! anything that waits for another party: FIFOs, devices and sockets are non-blocking.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +28,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::children::{Children, EntryName};
+use super::mounts::Mounts;
 use super::sys::{self, Held};
 use super::{Errno, Name, Policy, Result, Stat};
 
@@ -57,10 +58,11 @@ impl Identity {
 pub(super) struct Tree {
     pub(super) rename: RwLock<()>,
     policy: Policy,
+    pub(super) mounts: Mounts,
 }
 
 /// Where a node is: directory and name.
-pub(super) type Place = (Arc<Node>, Vec<u8>);
+pub(super) type Place = (Arc<Node>, EntryName);
 
 /// A place in the tree of an export, held by a descriptor that names it without opening it.
 #[derive(Debug)]
@@ -74,7 +76,7 @@ pub struct Node {
     deleted: AtomicBool,
     /// `None` for the root. Changes only while `Tree::rename` is held exclusively.
     place: Mutex<Option<Place>>,
-    children: Mutex<HashMap<Vec<u8>, Weak<Node>>>,
+    children: Mutex<Children>,
 }
 
 /// What a lookup or a creation finds: the node and its attributes.
@@ -96,9 +98,12 @@ impl Node {
             FileType::Directory | FileType::RegularFile => {}
             _ => return Err(Errno::INVAL),
         }
+        // Where it is missing, opening files will say so; opened early, nothing stands in the way.
+        let _ = sys::own_descriptors();
         let tree = Arc::new(Tree {
             rename: RwLock::new(()),
             policy,
+            mounts: Mounts::new(),
         });
         Ok(Arc::new(Node::new(tree, Held::new(fd)?, &stat, None)))
     }
@@ -112,7 +117,7 @@ impl Node {
             identity: Identity::of(stat),
             deleted: AtomicBool::new(false),
             place: Mutex::new(place),
-            children: Mutex::new(HashMap::new()),
+            children: Mutex::default(),
         }
     }
 
@@ -241,23 +246,38 @@ impl Node {
 
     /// As [`Node::walk`], with the locks held by the caller.
     pub(super) fn lookup(self: &Arc<Node>, name: Name<'_>) -> Result<Found> {
+        if let Some(found) = self.look_again(name)? {
+            return Ok(found);
+        }
         let fd = sys::lookup(&self.fd, name.as_bytes())?;
         let stat = sys::stat(&fd)?;
         let node = self.adopt(name, Held::new(fd)?, &stat);
         Ok(Found { node, stat })
     }
 
+    /// The node that stands under `name`, if the host still has its file there. A node pins its
+    /// file, so an equal identity is the same file.
+    fn look_again(&self, name: Name<'_>) -> Result<Option<Found>> {
+        let Some(node) = self.child(name.as_bytes()) else {
+            return Ok(None);
+        };
+        let stat = sys::stat_at(&self.fd, name.as_bytes())?;
+        let same = node.identity == Identity::of(&stat);
+        Ok(same.then_some(Found { node, stat }))
+    }
+
     /// The node for what was found under `name`: the one that stands there, if it is for the same
-    /// file, otherwise a new one. A node pins its file, so an equal identity is the same file.
+    /// file, otherwise a new one.
     fn adopt(self: &Arc<Node>, name: Name<'_>, fd: Held, stat: &Stat) -> Arc<Node> {
-        let place = Some((self.clone(), name.as_bytes().to_vec()));
+        let entry = EntryName::from_slice(name.as_bytes());
+        let place = Some((self.clone(), entry.clone()));
         let fresh = Arc::new(Node::new(self.tree.clone(), fd, stat, place));
         let mut children = self.children.lock();
         let standing = children.get(name.as_bytes()).and_then(Weak::upgrade);
         let node = match standing {
             Some(standing) if standing.identity == fresh.identity => standing,
             other => {
-                children.insert(name.as_bytes().to_vec(), Arc::downgrade(&fresh));
+                children.insert(entry, Arc::downgrade(&fresh));
                 drop(children);
                 drop(other);
                 return fresh;
@@ -303,10 +323,13 @@ impl Node {
         if node.is_above(self) {
             return;
         }
-        let old = node.place.lock().replace((self.clone(), name.to_vec()));
+        let old = node
+            .place
+            .lock()
+            .replace((self.clone(), EntryName::from_slice(name)));
         self.children
             .lock()
-            .insert(name.to_vec(), Arc::downgrade(node));
+            .insert(EntryName::from_slice(name), Arc::downgrade(node));
         // Outside the locks: it may be the last reference to a directory.
         drop(old);
     }
@@ -316,7 +339,7 @@ impl Node {
         let mut todo = vec![self.clone()];
         while let Some(node) = todo.pop() {
             node.deleted.store(true, Ordering::Release);
-            todo.extend(node.children.lock().values().filter_map(Weak::upgrade));
+            todo.extend(node.children.lock().nodes().filter_map(Weak::upgrade));
         }
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FileType, OFlags, RawDir, SeekFrom};
 
-use super::node::file_type;
+use super::mounts::MountPoints;
+use super::node::{Identity, file_type};
 use super::sys::{self, Held};
 use super::{Errno, Fifos, Node, Result, Stat};
 
@@ -251,19 +252,23 @@ impl OpenFile {
         Ok(())
     }
 
-    /// A copy of the descriptor for the client, if the export gives them away: of regular files
-    /// and FIFOs, in non-blocking mode, with the access the file was opened with. `None` for
-    /// others: the descriptor of a directory would lead out of the root.
+    /// The descriptor, if the client may be sent a copy: where the export gives them away, of
+    /// regular files and FIFOs, in non-blocking mode, with the access the file was opened with.
+    /// `None` for others: the descriptor of a directory would lead out of the root.
+    pub fn donated(&self) -> Option<BorrowedFd<'_>> {
+        let kind = self.node.file_type();
+        let given_away = matches!(kind, FileType::RegularFile | FileType::Fifo);
+        (given_away && self.node.policy().donate).then(|| self.fd.as_fd())
+    }
+
+    /// A copy of [`OpenFile::donated`].
     pub fn donate(&self) -> Option<OwnedFd> {
-        if !self.node.policy().donate {
-            return None;
-        }
-        match self.node.file_type() {
-            FileType::RegularFile | FileType::Fifo => {
-                rustix::io::fcntl_dupfd_cloexec(&self.fd, 0).ok()
-            }
-            _ => None,
-        }
+        rustix::io::fcntl_dupfd_cloexec(self.donated()?, 0).ok()
+    }
+
+    /// Which entries [`OpenFile::read_dir`] shows may be mount points.
+    pub fn mount_points(&self) -> MountPoints {
+        self.node.tree.mounts.beside(&self.fd)
     }
 }
 
@@ -289,7 +294,36 @@ pub struct DirEntry<'a> {
     pub name: &'a [u8],
 }
 
+/// What a listing shows of an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    /// Which file it is.
+    pub identity: Identity,
+    /// Its type.
+    pub file_type: FileType,
+}
+
 impl DirEntry<'_> {
+    /// Which file the entry is. Only one that may be a mount point, or whose type the host does
+    /// not list, is asked for: all others are on the device of their directory.
+    pub fn listed(&self, mount_points: &MountPoints) -> Result<Listed> {
+        if self.file_type == FileType::Unknown || mount_points.may_include(self.name) {
+            let stat = self.stat()?;
+            return Ok(Listed {
+                identity: Identity::of(&stat),
+                file_type: file_type(&stat),
+            });
+        }
+        let identity = Identity {
+            ino: self.ino,
+            ..self.dir.identity()
+        };
+        Ok(Listed {
+            identity,
+            file_type: self.file_type,
+        })
+    }
+
     /// Attributes of the entry, not followed. `..` of the root is the root itself.
     pub fn stat(&self) -> Result<Stat> {
         match self.name {

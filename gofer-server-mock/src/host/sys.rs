@@ -1,9 +1,11 @@
 //! System calls of the host, each relative to a descriptor, and the budget of descriptors.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::path::DecInt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Errno, Result, Stat};
@@ -75,14 +77,11 @@ impl AsFd for Held {
     }
 }
 
-/// Opens the entry `name` of `dir` as a place, without following anything.
+/// Opens the entry `name` of `dir`, a checked [`Name`](super::Name), as a place, without following
+/// anything.
 pub(super) fn lookup(dir: impl AsFd, name: &[u8]) -> Result<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(&dir, name, PLACE, Mode::empty(), resolve) {
-        // Kernels before 5.6. A checked name with O_NOFOLLOW resolves nothing either.
-        Err(Errno::NOSYS) => rustix::fs::openat(&dir, name, PLACE, Mode::empty()),
-        result => result,
-    }
+    // One component that is not `..`, and not followed: openat2(2) has nothing to add.
+    rustix::fs::openat(&dir, name, PLACE, Mode::empty())
 }
 
 /// Attributes of what `fd` stands for, symbolic links included.
@@ -106,11 +105,22 @@ pub(super) fn magic_path(fd: impl AsFd) -> String {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
+/// The directory of [`magic_path`], opened once: it stands for this process, which does not fork.
+pub(super) fn own_descriptors() -> Result<BorrowedFd<'static>> {
+    static OWN: OnceLock<Result<OwnedFd>> = OnceLock::new();
+    let own = OWN.get_or_init(|| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(CWD, c"/proc/self/fd", flags, Mode::empty())
+    });
+    own.as_ref().map(AsFd::as_fd).map_err(|&error| error)
+}
+
 /// Opens what `fd` names, which is no symbolic link, with other flags.
 pub(super) fn reopen(fd: impl AsFd, flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
     if flags.contains(OFlags::DIRECTORY) {
         return rustix::fs::openat(fd, c".", flags, Mode::empty());
     }
-    rustix::fs::open(magic_path(fd), flags, Mode::empty())
+    let own = own_descriptors()?;
+    rustix::fs::openat(own, DecInt::from_fd(fd), flags, Mode::empty())
 }

@@ -5,7 +5,7 @@
 //! or written to a file stays in the window, where the kernel puts or takes it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -213,7 +213,7 @@ impl Buffers {
             };
             session.answer(request, payload, &mut self.reply)
         };
-        let sent = send_fds(socket, &mut self.reply.fds);
+        let sent = self.reply.send_fds(|fds| send_fds(socket, fds));
         window.write(0, &ChannelHeader::new(mid, sent).encode());
         window.write(header.len(), self.reply.head());
         endpoint.exchange(header.len() + self.reply.payload_len(), &mut || Ok(NAP))
@@ -221,10 +221,10 @@ impl Buffers {
 }
 
 /// Sends each descriptor in an empty packet of its own (lisafs 7.3); how many got through.
-fn send_fds(socket: &PacketSocket, fds: &mut Vec<OwnedFd>) -> u8 {
+fn send_fds(socket: &PacketSocket, fds: &[BorrowedFd<'_>]) -> u8 {
     let mut sent = 0;
-    for fd in fds.drain(..) {
-        if let Err(error) = socket.send(&[], &[fd.as_fd()]) {
+    for fd in fds {
+        if let Err(error) = socket.send(&[], &[*fd]) {
             tracing::debug!(%error, "a descriptor could not be sent");
             break;
         }

@@ -3,18 +3,19 @@
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use gofer_lisafs::wire::{
-    AnyRequest, ChannelHeader, ErrorResp, Message, Mid, PReadResp, SocketHeader,
+    AnyRequest, ChannelHeader, DirentsBuf, ErrorResp, Inode, Message, Mid, PReadResp, SocketHeader,
 };
 use gofer_transport::flipcall::Endpoint;
 use gofer_transport::shm::Window;
 use gofer_transport::{Stream, Wait};
 use rustix::io::Errno;
 
+use super::fds::OpenFd;
 use super::{CHANGES, Session};
 use crate::host::{OpenFile, Result};
 
@@ -32,7 +33,13 @@ pub(super) struct Reply {
     bulk: Bulk,
     /// How many bytes of bulk data end the frame.
     bulk_len: usize,
+    /// Descriptors of the response's own.
     pub(super) fds: Vec<OwnedFd>,
+    /// An open file whose descriptor goes along as well.
+    donated: Option<Arc<OpenFd>>,
+    /// Memory that handlers make lists in.
+    pub(super) inodes: Vec<Inode>,
+    pub(super) dirents: DirentsBuf,
 }
 
 /// Where bulk data is read to.
@@ -90,8 +97,27 @@ impl Reply {
         Ok(())
     }
 
+    /// Sends the client a copy of the descriptor of `file`, if it may have one.
+    pub(super) fn donate(&mut self, file: Arc<OpenFd>) {
+        self.donated = Some(file);
+    }
+
+    /// Hands the descriptors to go with the response to `send`, and gives up those of its own.
+    pub(super) fn send_fds<T>(&mut self, send: impl FnOnce(&[BorrowedFd<'_>]) -> T) -> T {
+        let file = self.donated.take();
+        let donated = file.as_ref().and_then(|open| open.file.donated());
+        let result = match (donated, &self.fds[..]) {
+            (None, []) => send(&[]),
+            (Some(one), []) => send(&[one]),
+            (one, fds) => send(&Vec::from_iter(fds.iter().map(AsFd::as_fd).chain(one))),
+        };
+        self.fds.clear();
+        result
+    }
+
     pub(super) fn set_error(&mut self, error: Errno) {
         self.fds.clear();
+        self.donated = None;
         self.set(&ErrorResp {
             errno: error.raw_os_error().unsigned_abs(),
         });
@@ -108,15 +134,15 @@ impl Reply {
     }
 
     fn send(&mut self, stream: &Stream) -> io::Result<()> {
-        let data = match &self.bulk {
+        let frame = std::mem::take(&mut self.frame);
+        let bulk = std::mem::take(&mut self.bulk);
+        let data = match &bulk {
             Bulk::Buffer(buffer) => buffer.get(..self.bulk_len).unwrap_or_default(),
             Bulk::Window(_) => &[],
         };
-        let parts = [IoSlice::new(&self.frame), IoSlice::new(data)];
-        let fds: Vec<_> = self.fds.iter().map(AsFd::as_fd).collect();
-        let sent = stream.send(&parts, &fds, &Wait::default());
-        drop(fds);
-        self.fds.clear();
+        let parts = [IoSlice::new(&frame), IoSlice::new(data)];
+        let sent = self.send_fds(|fds| stream.send(&parts, fds, &Wait::default()));
+        (self.frame, self.bulk) = (frame, bulk);
         sent
     }
 }

@@ -1,6 +1,7 @@
 //! The FDIDs of a connection: numbers for control FDs, open FDs and bound sockets.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use gofer_lisafs::wire::Fdid;
@@ -34,7 +35,7 @@ pub(super) struct Fds {
 
 #[derive(Debug)]
 struct Table {
-    fds: HashMap<Fdid, Fd>,
+    fds: HashMap<Fdid, Fd, BuildHasherDefault<NumberHasher>>,
     /// How many more were promised to requests that are under way.
     reserved: usize,
     /// Numbers are never used again, also those of requests that failed.
@@ -46,7 +47,7 @@ impl Fds {
         Fds {
             limit,
             table: Mutex::new(Table {
-                fds: HashMap::new(),
+                fds: HashMap::default(),
                 reserved: 0,
                 next: 1,
             }),
@@ -135,11 +136,12 @@ impl Room<'_> {
         self.add(Fd::Control(node))
     }
 
-    pub(super) fn add_open(&mut self, file: OpenFile) -> Fdid {
-        self.add(Fd::Open(Arc::new(OpenFd {
+    pub(super) fn add_open(&mut self, file: OpenFile) -> (Fdid, Arc<OpenFd>) {
+        let open = Arc::new(OpenFd {
             file,
             position: Mutex::new(0),
-        })))
+        });
+        (self.add(Fd::Open(open.clone())), open)
     }
 
     pub(super) fn add_bound(&mut self, socket: BoundSocket) -> Fdid {
@@ -186,5 +188,28 @@ mod tests {
         drop(fds.reserve(3).unwrap());
         assert_eq!(fds.reserve(usize::MAX).unwrap_err(), Errno::MFILE);
         assert_eq!(fds.control(first).unwrap_err(), Errno::BADF);
+    }
+}
+
+/// Spreads FDIDs. The server chooses them, so nobody can make them collide.
+#[derive(Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(size_of::<u64>()) {
+            let mut number = [0; size_of::<u64>()];
+            number[..part.len()].copy_from_slice(part);
+            self.write_u64(u64::from_le_bytes(number));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The golden ratio, so that both ends of the product differ for numbers in a row.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }

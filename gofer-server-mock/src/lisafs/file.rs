@@ -4,16 +4,16 @@ use std::ops::{ControlFlow, Range};
 use std::os::fd::BorrowedFd;
 
 use gofer_lisafs::wire::{
-    CloseReq, CloseResp, Dirent, DirentsBuf, FAllocateReq, FAllocateResp, FSyncReq, FSyncResp,
-    Getdents64Req, Getdents64Resp, Message, OpenAtReq, OpenAtResp, OpenCreateAtReq,
-    OpenCreateAtResp, PReadReq, PReadResp, PWriteReq, PWriteResp,
+    CloseReq, CloseResp, Dirent, FAllocateReq, FAllocateResp, FSyncReq, FSyncResp, Getdents64Req,
+    Getdents64Resp, Message, OpenAtReq, OpenAtResp, OpenCreateAtReq, OpenCreateAtResp, PReadReq,
+    PReadResp, PWriteReq, PWriteResp,
 };
 use gofer_transport::shm::Window;
 use rustix::io::Errno;
 
 use super::connection::Reply;
-use super::{Session, inode, owner};
-use crate::host::{DirEntry, FileType, Name, OFlags, Result};
+use super::{Session, inode, is_served, owner};
+use crate::host::{DirEntry, FileType, Listed, Name, OFlags, Result};
 
 /// The flags of open(2) that count: access mode and `O_TRUNC` (lisafs 6.7).
 fn open_flags(flags: u32) -> OFlags {
@@ -33,10 +33,9 @@ impl Session {
         }
         let mut room = self.fds.reserve(1)?;
         let file = node.open(flags)?;
-        reply.fds.extend(file.donate());
-        reply.set(&OpenAtResp {
-            open_fd: room.add_open(file),
-        });
+        let (open_fd, file) = room.add_open(file);
+        reply.donate(file);
+        reply.set(&OpenAtResp { open_fd });
         Ok(())
     }
 
@@ -55,11 +54,10 @@ impl Session {
             owner(common.uid.get(), common.gid.get()),
             flags,
         )?;
-        reply.fds.extend(made.file.donate());
-        reply.set(&OpenCreateAtResp {
-            child: inode(&mut room, made.found),
-            open_fd: room.add_open(made.file),
-        });
+        let child = inode(&mut room, made.found);
+        let (open_fd, file) = room.add_open(made.file);
+        reply.donate(file);
+        reply.set(&OpenCreateAtResp { child, open_fd });
         Ok(())
     }
 
@@ -147,7 +145,9 @@ impl Session {
         let mut next = if request.count < 0 { 0 } else { *position };
         let mut budget = request.count.unsigned_abs() as usize;
         let room = self.max_message_size as usize - <Getdents64Resp<'_> as Message>::MIN_SIZE;
-        let mut entries = DirentsBuf::default();
+        let mount_points = open.file.mount_points();
+        let mut entries = std::mem::take(&mut reply.dirents);
+        entries.clear();
         open.file.read_dir(next, &mut |entry| {
             if matches!(entry.name, b"." | b"..") {
                 next = entry.cookie;
@@ -158,12 +158,9 @@ impl Session {
             if record > budget || wire > room {
                 return ControlFlow::Break(());
             }
-            if let Some(stat) = entry
-                .stat()
-                .ok()
-                .filter(|stat| super::check_type(stat).is_ok())
-            {
-                if !entries.push(&dirent(entry, &stat)) {
+            let listed = entry.listed(&mount_points);
+            if let Some(listed) = listed.ok().filter(|listed| is_served(listed.file_type)) {
+                if !entries.push(&dirent(entry, &listed)) {
                     return ControlFlow::Break(());
                 }
                 budget -= record;
@@ -175,6 +172,7 @@ impl Session {
         reply.set(&Getdents64Resp {
             dirents: entries.as_dirents(),
         });
+        reply.dirents = entries;
         Ok(())
     }
 }
@@ -184,13 +182,13 @@ fn kernel_record_size(name: &[u8]) -> usize {
     (19 + name.len() + 1).next_multiple_of(8)
 }
 
-fn dirent<'a>(entry: &DirEntry<'a>, stat: &crate::host::Stat) -> Dirent<'a> {
+fn dirent<'a>(entry: &DirEntry<'a>, listed: &Listed) -> Dirent<'a> {
     Dirent {
-        ino: stat.stx_ino,
-        dev_minor: stat.stx_dev_minor,
-        dev_major: stat.stx_dev_major,
+        ino: listed.identity.ino,
+        dev_minor: listed.identity.dev_minor,
+        dev_major: listed.identity.dev_major,
         off: entry.cookie,
-        dtype: (stat.stx_mode >> 12) as u8,
+        dtype: (listed.file_type.as_raw_mode() >> 12) as u8,
         name: entry.name,
     }
 }

@@ -136,10 +136,15 @@ fn inode(room: &mut Room<'_>, found: Found) -> Inode {
 
 /// `EPERM` for a type that is not served (lisafs 9.6).
 fn check_type(stat: &Stat) -> Result<()> {
-    match FileType::from_raw_mode(u32::from(stat.stx_mode)) {
-        FileType::BlockDevice | FileType::Unknown => Err(Errno::PERM),
-        _ => Ok(()),
+    match is_served(FileType::from_raw_mode(u32::from(stat.stx_mode))) {
+        true => Ok(()),
+        false => Err(Errno::PERM),
     }
+}
+
+/// Whether clients get to see files of this type (lisafs 9.6).
+fn is_served(file_type: FileType) -> bool {
+    !matches!(file_type, FileType::BlockDevice | FileType::Unknown)
 }
 
 /// The name check of lisafs 5.4, which comes before FDIDs are looked up. Zero bytes are refused

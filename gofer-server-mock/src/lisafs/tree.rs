@@ -38,7 +38,8 @@ impl Session {
             size_of::<Inode>(),
         )?;
         let mut room = self.fds.reserve(request.path.len())?;
-        let mut inodes = Vec::with_capacity(request.path.len());
+        let mut inodes = std::mem::take(&mut reply.inodes);
+        inodes.clear();
         let result = walk_down(start, request, &mut room, &mut inodes);
         match result {
             Ok(status) => reply.set(&WalkResp {
@@ -49,6 +50,7 @@ impl Session {
                 .iter()
                 .for_each(|inode| self.fds.close(inode.control_fd)),
         }
+        reply.inodes = inodes;
         result.map(|_| ())
     }
 

@@ -159,9 +159,13 @@ impl Ours {
 
 /// Connects over one transport alone.
 fn connect(stream: Stream, transport: Transport) -> Result<Arc<dyn RemoteFilesystem>> {
-    let config = Config::default();
-    if transport == Transport::Channel {
-        anyhow::bail!("not there yet");
-    }
+    let channels = match transport {
+        Transport::Channel => 1,
+        Transport::Socket => 0,
+    };
+    let config = Config {
+        channels: Some(channels),
+        ..Config::default()
+    };
     Ok(gofer_lisafs::client::connect(stream, config)?)
 }
