@@ -124,8 +124,8 @@ impl Communicator {
     }
 
     /// Opens a channel that the server has set aside, for messages of at most `max_message_size`
-    /// bytes, and adds it to the transports (lisafs 7.1). Blocks for the handshake. `None` when
-    /// it is of no use.
+    /// bytes (lisafs 7.1). Blocks for the handshake. `None` when it is of no use; requests go over
+    /// the others after [`Communicator::use_channels`].
     pub(super) fn add_channel(
         &self,
         place: &ChannelResp,
@@ -152,6 +152,11 @@ impl Communicator {
                 None
             }
         }
+    }
+
+    /// Lets requests go over the channels that were added.
+    pub(super) fn use_channels(&self) {
+        self.gate.use_channels();
     }
 
     /// Sends a request and receives its response. `orphan` gets the complete responses of

@@ -122,13 +122,14 @@ impl Connection {
             });
             match added {
                 Ok(Some(())) => {}
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(error) => {
                     tracing::debug!(errno = %error.errno, "no more channels");
-                    return;
+                    break;
                 }
             }
         }
+        self.communicator.use_channels();
     }
 
     /// How many channels are in use.

@@ -1,6 +1,8 @@
 //! The client against servers that follow a script.
 
 mod behaviour;
+mod channel_setup;
+mod channels;
 mod connecting;
 mod data;
 mod giving_up;

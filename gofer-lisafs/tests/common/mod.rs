@@ -1,5 +1,6 @@
 //! Reading the golden vectors, and servers that follow a script.
 
+pub mod channel;
 pub mod peer;
 
 use std::path::PathBuf;

@@ -126,15 +126,20 @@ impl Gate {
         self.state.lock().traffic
     }
 
-    /// Adds a channel, unless the connection is lost.
+    /// Keeps a channel for [`Gate::use_channels`], unless the connection is lost.
     pub(super) fn add(&self, channel: Arc<Channel>) {
         let mut state = self.state.lock();
         if state.loss.is_some() {
             channel.shut_down();
             return;
         }
-        state.channels.push(channel.clone());
-        state.idle.push(channel);
+        state.channels.push(channel);
+    }
+
+    /// Gives out the channels that were added. Called once.
+    pub(super) fn use_channels(&self) {
+        let mut state = self.state.lock();
+        state.idle = state.channels.clone();
     }
 
     /// Ends all channels and wakes everybody who uses or waits for a transport. The first reason
