@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigExport};
 use crate::host::{Fifos, Policy, Sockets};
 use crate::limits::Limits;
 use crate::listen::Address;
+use crate::sandbox;
 use crate::server::Protocol;
 
 /// Serves host directories over lisafs and 9P2000.L.
@@ -67,6 +68,10 @@ pub(crate) struct Serve {
     /// themselves; devices do not open with it, FIFOs and sockets do. Needs CAP_SYS_ADMIN.
     #[arg(long, conflicts_with = "no_donate")]
     pub(crate) donate_root: bool,
+    /// What this process gives up before it serves: files beyond the exports, system calls and
+    /// capabilities it does not need [default: auto].
+    #[arg(long, value_name = "MODE")]
+    pub(crate) sandbox: Option<sandbox::Mode>,
     /// Read exports and limits from a TOML file; flags beat it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -230,6 +235,7 @@ pub(crate) struct ExportPlan {
 pub(crate) struct Plan {
     pub(crate) exports: Vec<ExportPlan>,
     pub(crate) limits: Limits,
+    pub(crate) sandbox: sandbox::Mode,
 }
 
 impl Serve {
@@ -271,6 +277,7 @@ impl Serve {
         Ok(Plan {
             exports,
             limits: config.limits.into(),
+            sandbox: self.sandbox.or(config.sandbox).unwrap_or_default(),
         })
     }
 }

@@ -6,6 +6,7 @@
 //! host-fifo = "none"
 //! donate = true
 //! donate-root = false
+//! sandbox = "auto"
 //!
 //! [limits]
 //! connections = 256
@@ -30,6 +31,7 @@ use crate::cli::{FifosArg, Mode, ProtocolArg, SocketsArg, descriptor};
 use crate::limits::Limits;
 use crate::listen::Address;
 use crate::run::reason;
+use crate::sandbox;
 
 /// More channels than this serve nobody: each has a thread and a window of its own.
 const CHANNELS_MAX: usize = 64;
@@ -43,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) host_fifo: Option<FifosArg>,
     pub(crate) donate: Option<bool>,
     pub(crate) donate_root: Option<bool>,
+    pub(crate) sandbox: Option<sandbox::Mode>,
     pub(crate) limits: ConfigLimits,
     #[serde(rename = "export")]
     pub(crate) exports: Vec<ConfigExport>,

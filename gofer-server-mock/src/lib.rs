@@ -17,5 +17,6 @@ mod cli;
 mod config;
 mod listen;
 mod run;
+mod sandbox;
 
 pub use run::run;

@@ -101,6 +101,14 @@ impl Listener {
         }
     }
 
+    /// The socket file, if there is one.
+    pub(crate) fn socket_file(&self) -> Option<&Path> {
+        match self {
+            Listener::Unix { path, .. } => Some(path),
+            Listener::Tcp(_) => None,
+        }
+    }
+
     /// The TCP address others outside this machine may reach, if it is one.
     pub(crate) fn public_address(&self) -> Option<SocketAddr> {
         match self {

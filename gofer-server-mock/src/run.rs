@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::host::{Export, Fifos, raise_descriptor_limit};
 use crate::limits::Limits;
 use crate::listen::Listener;
+use crate::sandbox::{self, Needs, Root};
 use crate::server::{self, Protocol};
 
 /// How long connections may take to finish what they do when the server ends.
@@ -110,9 +112,26 @@ fn serve_all(serve: &Serve, program: &str) -> Result<(), Failure> {
     let signals = signals().map_err(Failure::failed("install signal handlers"))?;
     let limit = raise_descriptor_limit();
     tracing::debug!(limit, "open descriptors");
+    let mode = plan.sandbox;
     let mut daemon = Daemon::open(plan, inherited, program)?;
     // Only now: socket files are made with the umask of whoever started the server.
     rustix::process::umask(rustix::fs::Mode::empty());
+    if mode != sandbox::Mode::Off {
+        let applied = sandbox::apply(&daemon.needs());
+        if mode == sandbox::Mode::Require {
+            let failed =
+                |missing| Failure::Failed(format!("cannot sandbox this process: {missing}"));
+            applied.require().map_err(failed)?;
+        }
+        if serve.die_with_parent {
+            // Part of another program, whose user did not start a server.
+            tracing::info!("sandbox: {applied}");
+        } else {
+            // In one piece, beside whatever else writes there.
+            let line = format!("{program}: sandbox: {applied}\n");
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+    }
     daemon.announce();
     let result = daemon.serve(&signals);
     daemon.connections.end(GRACE);
@@ -254,6 +273,25 @@ impl Daemon {
             }
         }
         Ok(daemon)
+    }
+
+    /// What is needed from now on.
+    fn needs(&self) -> Needs<'_> {
+        let mut needs = Needs::default();
+        let doors = self.doors.iter().map(|door| &door.export);
+        for export in doors.chain(self.inherited.iter().map(|inherited| &inherited.export)) {
+            let policy = export.policy();
+            needs.roots.push(Root {
+                fd: export.root().as_fd(),
+                is_dir: export.root().is_dir(),
+                readonly: policy.readonly,
+            });
+            needs.connect |= policy.allows_connect();
+            needs.bind |= policy.allows_bind() && !policy.readonly;
+        }
+        let listeners = self.doors.iter().map(|door| &door.listener);
+        needs.socket_files = listeners.filter_map(Listener::socket_file).collect();
+        needs
     }
 
     /// Says that the endpoints are ready. Nobody has to listen.

@@ -1,5 +1,7 @@
 //! The command line as a contract: what scripts and container runtimes depend on.
 
+mod sandbox;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
