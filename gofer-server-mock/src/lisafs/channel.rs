@@ -142,7 +142,7 @@ struct Opened {
 }
 
 /// Answers the requests of one channel until either side ends it.
-fn run(session: &Arc<Session>, endpoint: &Arc<Endpoint>, socket: &PacketSocket) {
+pub(super) fn run(session: &Arc<Session>, endpoint: &Arc<Endpoint>, socket: &PacketSocket) {
     let _hang_up = HangUp(endpoint);
     let mut buffers = Buffers {
         request: Vec::new(),

@@ -8,6 +8,8 @@
 //! Behaves as gVisor's main branch (lisafs 12.3), without its flaws. The socket and each channel
 //! have a thread of their own and carry one request at a time.
 
+#[cfg(test)]
+mod allocations;
 mod attr;
 mod channel;
 mod connection;
