@@ -6,4 +6,5 @@ mod confinement;
 mod donated_root;
 mod hammer;
 mod hostile;
+mod kills;
 mod vectors;
