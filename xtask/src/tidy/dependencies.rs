@@ -40,6 +40,16 @@ const LAYERS: &[(&str, &[&str])] = &[
             "gofer-cli",
         ],
     ),
+    (
+        "gofer-fuzz",
+        &[
+            "gofer-transport",
+            "gofer-vfs",
+            "gofer-9p",
+            "gofer-lisafs",
+            "gofer-server-mock",
+        ],
+    ),
 ];
 
 /// Licences a dependency may be used under.
@@ -53,6 +63,8 @@ const LICENCES: &[&str] = &[
     "CC0-1.0",
     "ISC",
     "MIT",
+    // That of libFuzzer, which is in no program of ours.
+    "NCSA",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",

@@ -258,8 +258,9 @@ fn module_of(path: &str) -> Option<String> {
     }
 }
 
-/// `crate/src/{lib,main}.rs`, `crate/src/bin/x.rs`, `crate/{tests,benches,examples}/x.rs`, and
-/// `main.rs` of a directory in one of these.
+/// `crate/src/{lib,main}.rs`, `crate/src/bin/x.rs`,
+/// `crate/{tests,benches,examples,fuzz_targets}/x.rs`, and `main.rs` of a directory in one of
+/// these.
 fn is_target_root(path: &Path) -> bool {
     let parts: Vec<_> = path
         .components()
@@ -269,7 +270,7 @@ fn is_target_root(path: &Path) -> bool {
         parts.as_slice(),
         [_, "src", "lib.rs" | "main.rs"]
             | [_, "src", "bin", _]
-            | [_, "tests" | "benches" | "examples", _]
+            | [_, "tests" | "benches" | "examples" | "fuzz_targets", _]
             | [_, "tests" | "benches" | "examples", _, "main.rs"]
     )
 }

@@ -1,0 +1,5 @@
+//! See `gofer_fuzz::client::p9`.
+
+#![cfg_attr(fuzzing, no_main)]
+
+gofer_fuzz::target!(gofer_fuzz::client::p9);
