@@ -162,7 +162,7 @@ fn lisafs_conversations() {
         save("lisafs_server", transcript, &requests);
         save("lisafs_client", transcript, &answers);
         if transcript == "transcript_channel" {
-            save("lisafs_channel", transcript, &script);
+            save("lisafs_channel_server", transcript, &script);
         }
     }
     for section in lisafs_json("server_behaviour") {
@@ -229,32 +229,89 @@ fn recordings() {
         channels: 0,
         ..Limits::default()
     };
-    let (requests, answers) = relay(Protocol::Lisafs, limits, client::lisafs_frame, |stream| {
-        gofer_lisafs::client::connect(stream, Default::default()).unwrap()
-    });
-    save("lisafs_client", "workload", &answers);
-    save("lisafs_server", "workload", &requests);
+    for (kind, donate) in [("donated", true), ("undonated", false)] {
+        let next = client::lisafs_frame;
+        let (requests, answers) = relay(Protocol::Lisafs, limits, next, donate, |stream| {
+            gofer_lisafs::client::connect(stream, Default::default()).unwrap()
+        });
+        let name = format!("workload-{kind}");
+        save("lisafs_client", &name, &records(&answers));
+        save("lisafs_server", &name, &requests);
+        channel_answers(kind, &answers);
+    }
     for (dialect, version) in client::DIALECTS.iter().enumerate() {
-        let (requests, answers) = relay(Protocol::P9, limits, client::p9_message, |stream| {
+        let (requests, answers) = relay(Protocol::P9, limits, client::p9_message, true, |stream| {
             let config = gofer_9p::client::Config {
                 version: version.map(str::to_owned),
                 ..Default::default()
             };
             gofer_9p::client::connect(stream, config).unwrap()
         });
-        let answers = [&[dialect as u8], &answers[..]].concat();
+        let answers = [&[dialect as u8], &records(&answers)[..]].concat();
         save("p9_client", &format!("workload-{dialect}"), &answers);
         save("p9_server", &format!("workload-{dialect}"), &requests);
     }
 }
 
-/// Runs the workload against a server; the requests, and the answers as records.
+/// An answer, and how many descriptors came with it.
+type Answer = (usize, Vec<u8>);
+
+fn records(answers: &[Answer]) -> Vec<u8> {
+    let mut records = Vec::new();
+    for (fds, answer) in answers {
+        record(&mut records, *fds, answer);
+    }
+    records
+}
+
+/// The same answers for a client that has a channel, and each way to do harm in between.
+fn channel_answers(kind: &str, answers: &[Answer]) {
+    let script = |harm: &[u8]| {
+        let mut script = 0xf000u16.to_le_bytes().to_vec();
+        record(&mut script, 0, b"{}\n");
+        // The first answered Mount, which is not asked for again.
+        for (index, (fds, frame)) in answers.iter().enumerate().skip(1) {
+            if index == 3 {
+                script.extend_from_slice(harm);
+            }
+            let datagram = [&frame[4..6], &[*fds as u8, 0], &frame[8..]].concat();
+            record(&mut script, *fds, &datagram);
+        }
+        script
+    };
+    let harms: [(&str, &[u8]); 7] = [
+        ("workload", b""),
+        (
+            "length-beyond-the-window",
+            &[4 << 2, 0, 0, 0xff, 0xff, 0xff, 0xff],
+        ),
+        ("length-of-no-header", &[4 << 2, 0, 0, 3, 0, 0, 0]),
+        ("state-that-does-not-exist", &[5 << 2, 0, 0, 77]),
+        ("shut-down", &[5 << 2, 0, 0, 2]),
+        (
+            "changed-in-flight",
+            &[6 << 2, 4, 0, 3, 0, 0, 0, 4, 0, 2, 0, 1, 1],
+        ),
+        ("hang-up", &[7 << 2, 0, 0]),
+    ];
+    for (name, harm) in harms {
+        save(
+            "lisafs_channel_client",
+            &format!("{name}-{kind}"),
+            &script(harm),
+        );
+    }
+}
+
+/// Runs the workload against a server; the requests, and the answers. Descriptors that came with
+/// them reach the client where `donate` says so.
 fn relay(
     protocol: Protocol,
     limits: Limits,
     next: Next,
+    donate: bool,
     connect: impl FnOnce(Stream) -> Arc<dyn RemoteFilesystem>,
-) -> (Vec<u8>, Vec<u8>) {
+) -> (Vec<u8>, Vec<Answer>) {
     let session = Session::start(protocol, limits);
     let server = Stream::from_fd(session.stream.try_clone().unwrap().into()).unwrap();
     let (theirs, ours) = Stream::pair().unwrap();
@@ -268,7 +325,10 @@ fn relay(
                     .unwrap();
                 let mut queue = FdQueue::new(8);
                 let answer = next(&server, Some(&mut queue)).unwrap();
-                record(&mut answers, queue.len(), &answer);
+                if !donate {
+                    queue.clear();
+                }
+                answers.push((queue.len(), answer.clone()));
                 let fds: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
                 let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
                 let _ = ours.send(&[IoSlice::new(&answer)], &fds, &Wait::default());
@@ -338,7 +398,7 @@ fn windows() {
             script.extend_from_slice(&[3, 4, 0, 1, 0, 0, 0]);
             turn(&mut script, &[3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
             script.extend_from_slice(harm);
-            save("lisafs_channel", name, &script);
+            save("lisafs_channel_server", name, &script);
         }
         let mut script = Vec::new();
         turn(&mut script, b"[]\n");

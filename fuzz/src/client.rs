@@ -84,7 +84,7 @@ fn run(
 /// not even that can be told.
 pub type Size = fn(bytes: &[u8]) -> Option<usize>;
 
-fn lisafs_size(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn lisafs_size(bytes: &[u8]) -> Option<usize> {
     let header = SocketHeader::decode(bytes.first_chunk()?);
     Some(SocketHeader::SIZE + header.payload_len.get() as usize)
 }
@@ -95,7 +95,7 @@ fn p9_size(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Whether `bytes` are one message or several, and nothing else.
-fn is_whole(mut bytes: &[u8], size: Size) -> bool {
+pub(crate) fn is_whole(mut bytes: &[u8], size: Size) -> bool {
     while let Some((_, rest)) = size(bytes).and_then(|size| bytes.split_at_checked(size)) {
         if rest.is_empty() {
             return true;
@@ -121,7 +121,7 @@ fn serve(stream: Stream, mut input: Input<'_>, next: Next, size: Size) {
 }
 
 /// A descriptor of some kind, as good for the purpose or as bad as it may be.
-fn descriptor(kind: u8) -> OwnedFd {
+pub(crate) fn descriptor(kind: u8) -> OwnedFd {
     let opened = match kind % 5 {
         0 => tempfile::tempfile().map(OwnedFd::from),
         1 => std::fs::File::open("/").map(OwnedFd::from),

@@ -4,14 +4,15 @@
 //! - [`lisafs`], [`p9`]: the decoders; [`options`]: the text of mount options.
 //! - [`server`]: servers that get whatever bytes as requests; [`client`]: clients that get
 //!   whatever bytes as answers.
-//! - [`window`]: shared-memory windows in the hands of a peer that means harm, below and with
-//!   lisafs.
+//! - [`window`]: windows of shared memory in the hands of a peer that means harm, and a lisafs
+//!   server with such a client; [`channel`]: a lisafs client with such a server.
 //!
 //! `fuzz_targets/` hands them to libFuzzer, `tests/replay.rs` runs them over `corpus/` with any
 //! compiler. The README says how to run both.
 
 #![forbid(unsafe_code)]
 
+pub mod channel;
 pub mod client;
 pub mod input;
 pub mod lisafs;
@@ -32,7 +33,8 @@ pub const TARGETS: &[Target] = &[
     ("lisafs_response", lisafs::response),
     ("lisafs_server", server::lisafs),
     ("lisafs_client", client::lisafs),
-    ("lisafs_channel", window::server_channel),
+    ("lisafs_channel_server", window::lisafs_server),
+    ("lisafs_channel_client", channel::lisafs_client),
     ("p9_message", p9::message),
     ("p9_server", server::p9),
     ("p9_client", client::p9),

@@ -29,7 +29,7 @@ use crate::session::{Alone, Session};
 const WINDOW_SIZE: usize = 8192;
 
 /// The state word of a window that is of no more use.
-const SHUT_DOWN: u32 = 2;
+pub(crate) const SHUT_DOWN: u32 = 2;
 
 /// Most acts of one input: some make the tested side do work.
 const ACTS_MAX: usize = 256;
@@ -66,22 +66,22 @@ fn acts<'a>(mut input: Input<'a>) -> impl Iterator<Item = Act<'a>> {
     std::iter::from_fn(next).take(ACTS_MAX)
 }
 
-/// As much of `bytes` as fits at `at`.
-fn write(window: &Window, at: usize, bytes: &[u8]) {
+/// Puts as much of `bytes` as fits into the datagram at `at`.
+pub(crate) fn write(window: &Window, at: usize, bytes: &[u8]) {
     let at = at.min(window.capacity());
     let count = bytes.len().min(window.capacity() - at);
     window.write(at, &bytes[..count]);
 }
 
 /// Puts a whole datagram into the window; its length.
-fn put(window: &Window, bytes: &[u8]) -> usize {
+pub(crate) fn put(window: &Window, bytes: &[u8]) -> usize {
     write(window, 0, bytes);
     bytes.len().min(window.capacity())
 }
 
 /// Sets the state word and wakes who waits for it. `false` when the tested side had ended: nobody
 /// is there to answer any more, whatever the word says from now on.
-fn set_state(window: &Window, state: u32) -> bool {
+pub(crate) fn set_state(window: &Window, state: u32) -> bool {
     let before = StateWord::swap(window.state(), state);
     StateWord::wake(window.state(), true);
     before != SHUT_DOWN
@@ -190,7 +190,7 @@ fn await_state(word: &AtomicU32, wanted: u32) -> bool {
 }
 
 /// A lisafs server, mounted and with one channel, whose client is the input.
-pub fn server_channel(input: &[u8]) {
+pub fn lisafs_server(input: &[u8]) {
     let alone = Alone::begin();
     let session = Session::start(Protocol::Lisafs, Limits::default());
     let socket = session.stream.try_clone().expect("copy a descriptor");

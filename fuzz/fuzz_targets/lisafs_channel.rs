@@ -1,5 +1,0 @@
-//! See `gofer_fuzz::window::server_channel`.
-
-#![cfg_attr(fuzzing, no_main)]
-
-gofer_fuzz::target!(gofer_fuzz::window::server_channel);
