@@ -25,6 +25,7 @@ mod mounts;
 mod names;
 mod node;
 mod open;
+mod readonly;
 mod socket;
 mod sys;
 #[cfg(test)]

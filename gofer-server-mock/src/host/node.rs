@@ -30,6 +30,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use super::children::{Children, EntryName};
 use super::mounts::Mounts;
+use super::readonly::ReadonlyCopy;
 use super::sys::{self, Held};
 use super::{Errno, Name, Policy, Result, Stat};
 
@@ -59,6 +60,7 @@ pub(super) struct Tree {
     pub(super) rename: RwLock<()>,
     policy: Policy,
     pub(super) mounts: Mounts,
+    pub(super) readonly: Option<ReadonlyCopy>,
 }
 
 /// Where a node is: directory and name.
@@ -104,6 +106,7 @@ impl Node {
             rename: RwLock::new(()),
             policy,
             mounts: Mounts::new(),
+            readonly: ReadonlyCopy::of(fd.as_fd(), policy),
         });
         Ok(Arc::new(Node::new(tree, Held::new(fd)?, &stat, None)))
     }

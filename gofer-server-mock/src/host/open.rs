@@ -30,6 +30,8 @@ pub struct OpenFile {
     node: Arc<Node>,
     fd: Held,
     access: OFlags,
+    /// Whether the descriptor allows no more than the client may.
+    is_given: bool,
     /// Where the host's position in a directory is; `None` when that is not a known cookie.
     position: Mutex<Option<u64>>,
 }
@@ -67,6 +69,13 @@ impl Node {
         } else {
             flags
         };
+        if let Some(copy) = self.tree.readonly.as_ref().filter(|_| !self.is_dir()) {
+            let given = copy.open(self, flags);
+            let is_given = given.is_some();
+            let fd = given.map_or_else(|| sys::reopen(self, flags), Ok)?;
+            let file = OpenFile::new(self.clone(), fd, access)?;
+            return Ok(OpenFile { is_given, ..file });
+        }
         let fd = sys::reopen(self, flags)?;
         OpenFile::new(self.clone(), fd, access)
     }
@@ -78,6 +87,7 @@ impl OpenFile {
             node,
             fd: Held::new(fd)?,
             access: access & OFlags::ACCMODE,
+            is_given: true,
             position: Mutex::new(Some(0)),
         })
     }
@@ -254,11 +264,12 @@ impl OpenFile {
 
     /// The descriptor, if the client may be sent a copy: where the export gives them away, of
     /// regular files and FIFOs, in non-blocking mode, with the access the file was opened with.
-    /// `None` for others: the descriptor of a directory would lead out of the root.
+    /// `None` for others: the descriptor of a directory would lead out of the root. On a read-only
+    /// export it cannot be opened again for writing, where the host can be kept from that.
     pub fn donated(&self) -> Option<BorrowedFd<'_>> {
         let kind = self.node.file_type();
         let given_away = matches!(kind, FileType::RegularFile | FileType::Fifo);
-        (given_away && self.node.policy().donate).then(|| self.fd.as_fd())
+        (given_away && self.is_given && self.node.policy().donate).then(|| self.fd.as_fd())
     }
 
     /// A copy of [`OpenFile::donated`].

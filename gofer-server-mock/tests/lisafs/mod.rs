@@ -4,6 +4,7 @@ mod behaviour;
 mod channel;
 mod confinement;
 mod donated_root;
+mod given_away;
 mod hammer;
 mod hostile;
 mod kills;
