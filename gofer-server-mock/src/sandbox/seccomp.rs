@@ -18,23 +18,16 @@ use super::Needs;
 /// Reading, writing and waiting on descriptors that are open.
 const DESCRIPTORS: &[c_long] = &[
     libc::SYS_read,
-    libc::SYS_readv,
     libc::SYS_pread64,
-    libc::SYS_preadv,
-    libc::SYS_preadv2,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_pwrite64,
-    libc::SYS_pwritev,
-    libc::SYS_pwritev2,
     libc::SYS_lseek,
     libc::SYS_close,
-    libc::SYS_dup,
     // Donations, flags of open files, record locks, seals.
     libc::SYS_fcntl,
     libc::SYS_ppoll,
-    // Ends of what was waited for.
-    libc::SYS_pipe2,
+    // What ends a wait.
     libc::SYS_eventfd2,
 ];
 
@@ -46,7 +39,6 @@ const FILES: &[c_long] = &[
     libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_fstatfs,
-    libc::SYS_statfs,
     libc::SYS_readlinkat,
     libc::SYS_getdents64,
     libc::SYS_mkdirat,
@@ -78,13 +70,8 @@ const FILES: &[c_long] = &[
 const OLDER: &[c_long] = &[
     libc::SYS_poll,
     libc::SYS_open,
-    libc::SYS_stat,
-    libc::SYS_lstat,
-    libc::SYS_chmod,
-    libc::SYS_rename,
     libc::SYS_renameat,
     libc::SYS_unlink,
-    libc::SYS_readlink,
 ];
 #[cfg(target_arch = "aarch64")]
 const OLDER: &[c_long] = &[libc::SYS_renameat];
@@ -103,7 +90,6 @@ const CONNECTIONS: &[c_long] = &[
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
     libc::SYS_getsockname,
-    libc::SYS_getpeername,
 ];
 
 /// Memory: the allocator, stacks of threads, windows of channels.
@@ -257,7 +243,7 @@ mod tests {
             let program = compile(rules(&Needs::default()).unwrap()).unwrap();
             seccompiler::apply_filter(&program).unwrap();
             std::fs::write(dir.path().join("file"), "content").unwrap();
-            std::fs::rename(dir.path().join("file"), dir.path().join("renamed")).unwrap();
+            rustix::fs::rename(dir.path().join("file"), dir.path().join("renamed")).unwrap();
             assert_eq!(
                 std::fs::read(dir.path().join("renamed")).unwrap(),
                 b"content"
