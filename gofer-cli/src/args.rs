@@ -70,6 +70,7 @@ Keys of -o:
   dentry_cache_limit=N      unused names to keep (1000)
   channels=N                shared-memory channels beside the socket, 0 for none; lisafs only
                             (one for each CPU, at most 4)
+  directfs                  work on the root's descriptor that the server gives away; lisafs only
   msize=N, version=9P2000.L[.Google.N]   9P only
   dfltuid=N, dfltgid=N      owners of files without one
   force_page_cache, limit_host_fd_translation, overlayfs_stale_read

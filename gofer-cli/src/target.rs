@@ -19,6 +19,7 @@ use crate::args::ConnectionArgs;
 use crate::error::{CliError, CliResult};
 use crate::exit::Exit;
 use crate::settings::Layer;
+use crate::transfer::raise_descriptor_limit;
 
 /// How long connecting may take when `--timeout` says nothing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -110,9 +111,13 @@ impl Target {
     /// that opens files.
     pub fn connect(mut self, tracer: &dyn Fn() -> CliResult<Tracer>) -> CliResult<Connection> {
         let mut server = None;
+        if self.options.directfs {
+            // Each name that is kept holds a descriptor.
+            raise_descriptor_limit();
+        }
         let (stream, label) = match &self.endpoint {
             Endpoint::Embedded(root) => {
-                let (fd, child) = start_server(root, self.options.lisafs, self.flags.readonly)?;
+                let (fd, child) = start_server(root, &self.options, self.flags.readonly)?;
                 let number = fd.as_raw_fd();
                 self.options.trans = Trans::Fd {
                     rfd: number,
@@ -155,6 +160,7 @@ impl Target {
                 aname: options.aname.clone(),
                 timeout: self.timeout,
                 channels: options.channels,
+                directfs: options.directfs,
                 tracer,
             };
             gofer_lisafs::client::connect(stream, config).map_err(|error| {
@@ -276,7 +282,11 @@ fn display_root(root: &Path) -> String {
 }
 
 /// Starts this very program as a server on `root`. It ends with us, or with the connection.
-fn start_server(root: &Path, lisafs: bool, readonly: bool) -> CliResult<(OwnedFd, Child)> {
+fn start_server(
+    root: &Path,
+    options: &MountOptions,
+    readonly: bool,
+) -> CliResult<(OwnedFd, Child)> {
     let failed = |op: &str, path: &Path, error: &io::Error| {
         CliError::local(op, path, error).with_exit(Exit::Connect)
     };
@@ -298,7 +308,8 @@ fn start_server(root: &Path, lisafs: bool, readonly: bool) -> CliResult<(OwnedFd
     let mut command = Command::new(program);
     command
         .arg0("gofer-cli")
-        .args(["serve", "--protocol", if lisafs { "lisafs" } else { "9p" }])
+        .args(["serve", "--protocol"])
+        .arg(if options.lisafs { "lisafs" } else { "9p" })
         .arg("--root")
         .arg(root)
         .args(["--fd", "0", "--die-with-parent"])
@@ -308,6 +319,10 @@ fn start_server(root: &Path, lisafs: bool, readonly: bool) -> CliResult<(OwnedFd
         .process_group(0);
     if readonly {
         command.arg("--readonly");
+    }
+    if options.directfs {
+        // What a descriptor of the root allows anyway.
+        command.args(["--donate-root", "--host-fifo", "open", "--host-uds", "open"]);
     }
     let child = command
         .spawn()

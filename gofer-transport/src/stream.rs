@@ -250,6 +250,11 @@ impl Stream {
         is_hung_up(self.input.as_fd(), limit)
     }
 
+    /// A copy of the descriptor that is received from, to wait on for the end of the stream.
+    pub fn duplicate_input(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&self.input, 0)?)
+    }
+
     /// Ends the stream in both directions and wakes whoever waits on it. Idempotent.
     pub fn shutdown(&self) {
         self.closed.set();

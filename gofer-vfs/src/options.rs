@@ -76,6 +76,8 @@ pub struct MountOptions {
     pub overlayfs_stale_read: bool,
     /// Speak lisafs instead of 9P.
     pub lisafs: bool,
+    /// Work on the descriptor of the root that the server gives away; lisafs only.
+    pub directfs: bool,
 }
 
 impl MountOptions {
@@ -95,6 +97,7 @@ impl MountOptions {
             limit_host_fd_translation: false,
             overlayfs_stale_read: false,
             lisafs: false,
+            directfs: false,
         }
     }
 
@@ -157,6 +160,7 @@ impl MountOptions {
             ("limit_host_fd_translation", self.limit_host_fd_translation),
             ("overlayfs_stale_read", self.overlayfs_stale_read),
             ("lisafs", self.lisafs),
+            ("directfs", self.directfs),
         ];
         items.extend(
             flags
@@ -204,7 +208,7 @@ impl FromStr for MountOptions {
 }
 
 /// Every key, in the order of evaluation (semantics 2.3), with its meaning in words.
-const KEYS: [(&str, &str); 16] = [
+const KEYS: [(&str, &str); 17] = [
     ("trans", "how the server is reached: fd, unix or tcp"),
     ("rfdno", "descriptor that is read from"),
     ("wfdno", "descriptor that is written to"),
@@ -242,6 +246,10 @@ const KEYS: [(&str, &str); 16] = [
         "expect host descriptors to go stale",
     ),
     ("lisafs", "speak lisafs instead of 9P"),
+    (
+        "directfs",
+        "work on a descriptor of the root that the server gives away",
+    ),
 ];
 
 fn meaning(key: &str) -> &'static str {

@@ -19,6 +19,7 @@ pub fn connect(stream: Stream, options: &MountOptions) -> Result<Arc<dyn RemoteF
         let config = gofer_lisafs::client::Config {
             aname: options.aname.clone(),
             timeout: Some(CALL_TIMEOUT),
+            directfs: options.directfs,
             channels: options.channels,
             ..Default::default()
         };

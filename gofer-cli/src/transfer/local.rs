@@ -16,14 +16,19 @@ pub struct Local {
 impl Local {
     /// Takes the umask away and allows as many open files as the system lets us.
     pub fn new() -> Local {
-        let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        limit.current = limit.maximum;
         // With fewer, only very deep trees fail.
-        let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+        raise_descriptor_limit();
         Local {
             umask: umask(Mode::empty()),
         }
     }
+}
+
+/// Allows this process as many open files as the system lets it have.
+pub fn raise_descriptor_limit() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
 }
 
 impl Drop for Local {

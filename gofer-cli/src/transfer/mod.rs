@@ -24,7 +24,7 @@ use crate::traverse::DEPTH_LIMIT;
 use crate::ui::Ui;
 use crate::ui::progress::Progress;
 
-pub use local::Local;
+pub use local::{Local, raise_descriptor_limit};
 pub use remote::Remote;
 pub use side::Place;
 use side::{Batch, Create, Fault, Placed, Reader, Settable, Side, SideResult, Writer, settle};

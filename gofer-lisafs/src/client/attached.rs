@@ -1,5 +1,6 @@
 //! The attached tree: [`RemoteFilesystem`] over a connection.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
 use gofer_vfs::remote::{
@@ -21,6 +22,8 @@ pub(super) struct Attached {
     capabilities: Capabilities,
     /// What the Mount of [`Attached::new`] answered, for the first caller of `root`.
     mounted: Mutex<Option<Inode>>,
+    /// The descriptor of the server's root that came with it, if the server gives it away.
+    donated_root: Option<OwnedFd>,
 }
 
 impl Attached {
@@ -31,17 +34,18 @@ impl Attached {
         channels: usize,
         call: &Call<'_>,
     ) -> RemoteResult<Attached> {
-        let mounted = connection.call(call, &MountReq {}, |response, _| {
+        let (mounted, donated_root) = connection.call(call, &MountReq {}, |response, fds| {
             if response.max_message_size == 0 {
                 return Err(RemoteError::unknown(Errno::EIO));
             }
             connection.agree(Terms::new(&response));
-            Ok(response.root)
+            Ok((response.root, fds.pop()))
         })?;
         let mut attached = Attached {
             capabilities: capabilities(&connection),
             aname: Vec::new(),
             mounted: Mutex::new(Some(mounted)),
+            donated_root,
             connection,
         };
         if aname.iter().any(|&byte| byte != b'/') {
@@ -54,6 +58,11 @@ impl Attached {
             Some(_) => Err(RemoteError::unknown(Errno::EIO)),
             None => Ok(attached),
         }
+    }
+
+    /// The descriptor of the server's root, for whoever works on it directly.
+    pub(super) fn take_donated_root(&mut self) -> Option<OwnedFd> {
+        self.donated_root.take()
     }
 
     /// Sends Mount, or uses what it answered before.

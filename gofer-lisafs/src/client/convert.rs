@@ -11,7 +11,7 @@ use crate::wire::{
 const OVERFLOW_ID: u32 = 65534;
 
 /// The identity of a file on this connection.
-pub(super) fn key(ino: u64, dev_major: u32, dev_minor: u32) -> FileKey {
+pub(crate) fn key(ino: u64, dev_major: u32, dev_minor: u32) -> FileKey {
     let device = u64::from(dev_major) << 32 | u64::from(dev_minor);
     FileKey {
         epoch: 0,
@@ -82,7 +82,7 @@ const MASKS: [(StatxMask, AttrMask); 11] = [
 ];
 
 /// The fields that bits of the wire stand for; bits without a field are left out.
-pub(super) fn fields(bits: StatxMask) -> AttrMask {
+pub(crate) fn fields(bits: StatxMask) -> AttrMask {
     MASKS
         .iter()
         .filter(|(bit, _)| bits.contains(*bit))

@@ -15,7 +15,7 @@ use rustix::io::{preadv, pwritev, retry_on_intr};
 const BUFFERS_MAX: usize = 1024;
 
 /// preadv(2) until the buffers are full or the file ends.
-pub(super) fn read_at(host: BorrowedFd<'_>, mut into: &mut [IoSliceMut<'_>], offset: u64) -> Moved {
+pub(crate) fn read_at(host: BorrowedFd<'_>, mut into: &mut [IoSliceMut<'_>], offset: u64) -> Moved {
     let mut n = 0;
     IoSliceMut::advance_slices(&mut into, 0);
     while !into.is_empty() {
@@ -33,7 +33,7 @@ pub(super) fn read_at(host: BorrowedFd<'_>, mut into: &mut [IoSliceMut<'_>], off
 }
 
 /// pwritev(2) until everything is written.
-pub(super) fn write_at(host: BorrowedFd<'_>, from: &[IoSlice<'_>], offset: u64) -> Moved {
+pub(crate) fn write_at(host: BorrowedFd<'_>, from: &[IoSlice<'_>], offset: u64) -> Moved {
     let mut n = 0;
     let mut from = from.to_vec();
     let mut from = &mut from[..];
@@ -60,7 +60,7 @@ fn stopped(n: usize, error: rustix::io::Errno) -> Moved {
 }
 
 /// lseek(2) to data or to a hole. The position it leaves is used by nobody.
-pub(super) fn seek_data(host: BorrowedFd<'_>, offset: u64, hole: bool) -> RemoteResult<u64> {
+pub(crate) fn seek_data(host: BorrowedFd<'_>, offset: u64, hole: bool) -> RemoteResult<u64> {
     let whence = match hole {
         true => SeekFrom::Hole(offset),
         false => SeekFrom::Data(offset),

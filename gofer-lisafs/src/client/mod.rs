@@ -17,16 +17,19 @@ mod attached;
 mod closes;
 mod communicator;
 mod connection;
-mod convert;
-mod donated;
+pub(crate) mod convert;
+pub(crate) mod donated;
 mod file;
 mod handle;
 mod incoming;
 mod listing;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod xattr;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +41,8 @@ use gofer_vfs::remote::{Call, Fate, RemoteError, RemoteFilesystem};
 use attached::Attached;
 use communicator::Loss;
 use connection::Connection;
+
+use crate::direct::DirectFilesystem;
 
 /// How long connecting may take when [`Config::timeout`] does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,6 +63,10 @@ pub struct Config {
     /// socket. 0 uses the socket only; [`CHANNELS_MAX`] is the most. `None` is as many as there
     /// are CPUs to use them, at most 4.
     pub channels: Option<u32>,
+    /// Work on the descriptor of its root that the server gives away, instead of asking it; only
+    /// Unix sockets are left to it. A server that gives none is [`ConnectError::Refused`] with
+    /// `EINVAL`. A thread watches the connection, whose end is that of the tree.
+    pub directfs: bool,
     /// Gets one line per message.
     pub tracer: Tracer,
 }
@@ -115,7 +124,16 @@ pub fn connect(stream: Stream, config: Config) -> Result<Arc<dyn RemoteFilesyste
     if stream.kind() != TransportKind::Unix {
         return Err(ConnectError::Io(Errno::EINVAL));
     }
-    let channels = config.channel_count();
+    // Nothing that is frequent goes over the connection of direct file access (lisafs 10.1).
+    let channels = match config.directfs {
+        true => 0,
+        false => config.channel_count(),
+    };
+    let watched = config
+        .directfs
+        .then(|| stream.duplicate_input())
+        .transpose();
+    let watched = watched.map_err(|error| ConnectError::Io((&error).into()))?;
     let connection = Arc::new(Connection::new(stream, config.timeout, config.tracer));
     let timeout = config.timeout.unwrap_or(CONNECT_TIMEOUT);
     let call = Call {
@@ -123,14 +141,54 @@ pub fn connect(stream: Stream, config: Config) -> Result<Arc<dyn RemoteFilesyste
         cancel: None,
     };
     match Attached::new(connection.clone(), &config.aname, channels, &call) {
-        Ok(attached) => {
+        Ok(mut attached) => {
             tracing::debug!(channels = connection.channels(), "connected");
-            Ok(Arc::new(attached))
+            // Closed here if nobody asked for it.
+            let donated = attached.take_donated_root();
+            match watched {
+                Some(socket) => {
+                    go_direct(Arc::new(attached), donated, &config.aname, socket, &call)
+                }
+                None => Ok(Arc::new(attached)),
+            }
         }
         Err(error) => {
             let reason = reason(connection.loss(), error, &config.aname);
             connection.shutdown();
             Err(reason)
+        }
+    }
+}
+
+/// Goes on with the descriptor of the root that came with Mount.
+fn go_direct(
+    server: Arc<Attached>,
+    donated: Option<OwnedFd>,
+    aname: &[u8],
+    connection: OwnedFd,
+    call: &Call<'_>,
+) -> Result<Arc<dyn RemoteFilesystem>, ConnectError> {
+    let refused = |what: &str, errno| ConnectError::Refused {
+        what: format!("directfs: {what}"),
+        errno,
+    };
+    let result = match donated {
+        None => Err(refused(
+            "the server gives away no descriptor of its root",
+            Errno::EINVAL,
+        )),
+        Some(donated) => server
+            .root(call)
+            .and_then(|known| {
+                DirectFilesystem::attach(donated, aname, server.clone(), known.key, connection)
+            })
+            .map_err(|error| refused("attach", error.errno)),
+    };
+    match result {
+        Ok(direct) => Ok(Arc::new(direct)),
+        Err(error) => {
+            server.shutdown();
+            Err(error)
         }
     }
 }

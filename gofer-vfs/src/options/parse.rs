@@ -29,17 +29,15 @@ pub(super) fn parse(text: &[u8]) -> Result<MountOptions> {
     options.force_page_cache = items.take("force_page_cache").is_some();
     options.limit_host_fd_translation = items.take("limit_host_fd_translation").is_some();
     options.overlayfs_stale_read = items.take("overlayfs_stale_read").is_some();
-    if let Some(word) = items.take("lisafs") {
-        options.lisafs = boolean(&word).ok_or_else(|| {
-            OptionError::new(
-                "lisafs",
-                bad(&word, "expected a boolean such as true or false"),
-            )
-        })?;
-    }
+    items.boolean("lisafs", &mut options.lisafs)?;
+    items.boolean("directfs", &mut options.directfs)?;
     if options.lisafs && matches!(options.trans, Trans::Tcp { .. }) {
         let why = "lisafs does not run over TCP, which cannot carry descriptors";
         return Err(OptionError::new("lisafs", why));
+    }
+    if options.directfs && !options.lisafs {
+        let why = "only lisafs servers give away a descriptor of their root";
+        return Err(OptionError::new("directfs", why));
     }
     items.none_left(&options.trans)?;
     Ok(options)
@@ -149,6 +147,15 @@ impl Items {
             }
             given => Ok(given),
         }
+    }
+
+    fn boolean(&mut self, key: &str, into: &mut bool) -> Result<()> {
+        let Some(word) = self.take(key) else {
+            return Ok(());
+        };
+        let expected = "expected a boolean such as true or false";
+        *into = boolean(&word).ok_or_else(|| OptionError::new(key, bad(&word, expected)))?;
+        Ok(())
     }
 
     fn none_left(&self, trans: &Trans) -> Result<()> {

@@ -127,6 +127,7 @@ fn the_earlier_in_the_order_of_evaluation_is_reported() {
         ("dentry_cache_limit", "dentry_cache_limit=x"),
         ("channels", "channels=x"),
         ("lisafs", "lisafs=x"),
+        ("directfs", "directfs=x"),
         ("x", "x"),
     ];
     for first in 0..order.len() {
@@ -154,6 +155,19 @@ fn lisafs_is_a_boolean_word_or_bare() {
     for word in ["lisafs=yes", "lisafs=TrUe", "lisafs=2"] {
         assert_eq!(refused(&format!("{FD},{word}")), "lisafs");
     }
+}
+
+#[test]
+fn directfs_is_a_boolean_and_needs_lisafs() {
+    let options = parsed("lisafs,directfs");
+    assert!(options.directfs);
+    assert!(options.to_string().ends_with(",lisafs,directfs"));
+    let last = options.describe().pop().unwrap();
+    assert_eq!(last.0, "directfs");
+    assert!(!last.2.is_empty());
+    assert!(!parsed("lisafs,directfs=false").directfs);
+    assert_eq!(refused(&format!("{FD},directfs")), "directfs");
+    assert_eq!(refused(&format!("{FD},lisafs,directfs=maybe")), "directfs");
 }
 
 #[test]
@@ -233,7 +247,7 @@ prop_compose! {
         version in proptest::option::of("[A-Za-z0-9.,\\\\]{0,20}"),
         dentry_cache_limit in any::<u64>(),
         channels in any::<Option<u32>>(),
-        flags in any::<[bool; 4]>(),
+        flags in any::<[bool; 5]>(),
     ) -> MountOptions {
         let one_socket = match &trans {
             Trans::Fd { rfd, wfd } => rfd == wfd,
@@ -254,6 +268,7 @@ prop_compose! {
             limit_host_fd_translation: flags[1],
             overlayfs_stale_read: flags[2],
             lisafs: flags[3] && one_socket,
+            directfs: flags[3] && flags[4] && one_socket,
         }
     }
 }

@@ -1,15 +1,16 @@
 //! The cells of the matrix and the server processes behind them.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use gofer_transport::Stream;
+use gofer_transport::{DetachedMount, Stream};
 use gofer_vfs::InteropMode;
 use gofer_vfs::testing::behaviour::ServerTraits;
 use rustix::process::geteuid;
@@ -22,6 +23,9 @@ use crate::suite::{Health, Mounter, Place, Site};
 /// How long a server may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a client may take to notice that its server is gone when it asks it for nothing.
+const NOTICE: Duration = Duration::from_millis(200);
+
 /// What is spoken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
@@ -33,15 +37,18 @@ pub enum Protocol {
     Lisafs,
     /// lisafs over its socket only.
     LisafsSocket,
+    /// lisafs with direct file access.
+    LisafsDirect,
 }
 
 impl Protocol {
     /// Every protocol, in the order of the grid's rows.
-    pub const ALL: [Protocol; 4] = [
+    pub const ALL: [Protocol; 5] = [
         Protocol::Plain,
         Protocol::Google,
         Protocol::Lisafs,
         Protocol::LisafsSocket,
+        Protocol::LisafsDirect,
     ];
 
     /// The name in rows and patterns.
@@ -51,6 +58,7 @@ impl Protocol {
             Protocol::Google => "9p-google",
             Protocol::Lisafs => "lisafs",
             Protocol::LisafsSocket => "lisafs-socket",
+            Protocol::LisafsDirect => "lisafs-direct",
         }
     }
 
@@ -58,7 +66,7 @@ impl Protocol {
     fn served_as(self) -> &'static str {
         match self {
             Protocol::Plain | Protocol::Google => "9p",
-            Protocol::Lisafs | Protocol::LisafsSocket => "lisafs",
+            Protocol::Lisafs | Protocol::LisafsSocket | Protocol::LisafsDirect => "lisafs",
         }
     }
 
@@ -73,6 +81,7 @@ impl Protocol {
             Protocol::Google => "version=9P2000.L.Google.13",
             Protocol::Lisafs => "lisafs=true",
             Protocol::LisafsSocket => "lisafs=true,channels=0",
+            Protocol::LisafsDirect => "lisafs=true,directfs",
         }
     }
 }
@@ -104,8 +113,16 @@ impl Transport {
 
 /// Why `protocol` does not go over `transport`, if it does not.
 pub(super) fn impossible(protocol: Protocol, transport: Transport) -> Option<&'static str> {
-    (protocol.is_lisafs() && transport == Transport::Tcp)
-        .then_some("lisafs passes descriptors, and TCP cannot carry them")
+    if protocol.is_lisafs() && transport == Transport::Tcp {
+        return Some("lisafs passes descriptors, and TCP cannot carry them");
+    }
+    (protocol == Protocol::LisafsDirect && !can_donate_roots())
+        .then_some("copying a mount needs CAP_SYS_ADMIN and Linux 5.12")
+}
+
+/// Whether servers here may give away descriptors of their roots.
+fn can_donate_roots() -> bool {
+    fs::File::open("/").is_ok_and(|root| DetachedMount::copy_of(root.as_fd(), true).is_ok())
 }
 
 /// What the servers of a cell are started with.
@@ -123,7 +140,14 @@ impl Plan {
         command.args(["serve", "--die-with-parent", "--protocol"]);
         command.arg(self.protocol.served_as());
         command.arg("--root").arg(root);
+        if self.is_direct() {
+            command.args(["--donate-root", "--host-fifo", "open", "--host-uds", "all"]);
+        }
         command
+    }
+
+    fn is_direct(&self) -> bool {
+        self.protocol == Protocol::LisafsDirect
     }
 
     /// The mount option string, with `trans` for how the server is reached.
@@ -229,7 +253,7 @@ impl Place for OwnServer {
             name: self.plan.protocol.name().to_owned(),
             runs_as_root: geteuid().is_root(),
             // lisafs servers leave fifos to their clients (lisafs MkdirAt and MknodAt).
-            makes_fifos: !self.plan.protocol.is_lisafs(),
+            makes_fifos: !self.plan.protocol.is_lisafs() || self.plan.is_direct(),
             links_symlinks: true,
         }
     }
@@ -244,10 +268,15 @@ impl Place for OwnServer {
             None => self.mount_by_descriptor(&dir),
         };
         let servers = self.servers.clone();
+        let notice = match self.plan.is_direct() {
+            true => NOTICE,
+            false => Duration::ZERO,
+        };
         let kill = Arc::new(move || {
             let mut servers = lock(&servers);
             servers.killed = true;
             servers.running.iter_mut().for_each(Server::kill);
+            thread::sleep(notice);
         });
         Ok(Site { dir, mount, kill })
     }
