@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod channel;
+mod clauses;
 mod confinement;
 mod donated_root;
 mod given_away;
