@@ -1,4 +1,5 @@
-//! Many clients with several channels each, hammering one tree (a longer run: `HAMMER_SECONDS`).
+//! Many clients with several channels each, hammering one tree. `cargo xtask hammer` runs this for
+//! longer, by the variables of the environment that are read here.
 
 mod content;
 mod team;
@@ -19,10 +20,18 @@ use content::Dice;
 use team::{Pool, Way, World};
 use worker::{Item, Worker};
 
-const CHANNELS: usize = 4;
 const SHARED: [&str; 3] = ["one", "two", "three"];
 
-/// How much to do: as the environment says, or a little.
+/// How much to do.
+#[derive(Debug)]
+struct Load {
+    clients: u64,
+    /// Of each client; every one has a thread, as the socket has.
+    channels: u64,
+    time: Duration,
+}
+
+/// A number of it: as the environment says, or a little.
 fn from_environment(variable: &str, usual: u64) -> u64 {
     match std::env::var(variable) {
         Ok(value) => value.parse().expect("a number"),
@@ -32,10 +41,13 @@ fn from_environment(variable: &str, usual: u64) -> u64 {
 
 #[test]
 fn clients_hammering_one_tree_keep_it_right_and_leave_nothing() {
-    let seconds = from_environment("HAMMER_SECONDS", 5);
-    let clients = from_environment("HAMMER_CLIENTS", 8) as usize;
+    let load = Load {
+        clients: from_environment("HAMMER_CLIENTS", 8),
+        channels: from_environment("HAMMER_CHANNELS", 4),
+        time: Duration::from_secs(from_environment("HAMMER_SECONDS", 5)),
+    };
     let tree = tempfile::tempdir().unwrap();
-    let world = World::new(clients * (CHANNELS + 1));
+    let world = World::new((load.clients * (load.channels + 1)) as usize);
     for dir in SHARED.into_iter().chain(["here", "there"]) {
         fs::create_dir(tree.path().join(dir)).unwrap();
     }
@@ -44,20 +56,14 @@ fn clients_hammering_one_tree_keep_it_right_and_leave_nothing() {
     }
     let place = tempfile::tempdir().unwrap();
     let config = place.path().join("config");
-    fs::write(&config, format!("[limits]\nchannels = {CHANNELS}\n")).unwrap();
+    fs::write(&config, format!("[limits]\nchannels = {}\n", load.channels)).unwrap();
     let options = ["--protocol", "lisafs", "--config", config.to_str().unwrap()];
     let (server, socket) = Server::at(place.path(), tree.path(), &options);
     let fresh = warm_up(&server, &socket);
-    let homes = hammer(
-        &server,
-        &socket,
-        clients,
-        &world,
-        Duration::from_secs(seconds),
-    );
+    let homes = hammer(&server, &socket, &load, &world);
     server.settle_at(fresh);
     let steps = world.steps.load(Ordering::Relaxed);
-    println!("{steps} steps in {seconds} s");
+    println!("{steps} steps in {:?}", load.time);
     assert!(steps > 0);
     check_homes(tree.path(), &homes, &world);
     check_shared(tree.path(), &world);
@@ -83,13 +89,13 @@ pub fn warm_up(server: &Server, socket: &Path) -> Resources {
 /// What each thread left in its directory, which is in `here` (0) or `there` (1).
 type Homes = Vec<(usize, BTreeMap<&'static str, Item>)>;
 
-/// Connects, works for `time` and leaves; the server holds nothing for what was closed.
-fn hammer(server: &Server, socket: &Path, clients: usize, world: &World, time: Duration) -> Homes {
-    let roots: Vec<_> = (0..clients)
+/// Connects, works and leaves; the server holds nothing for what was closed.
+fn hammer(server: &Server, socket: &Path, load: &Load, world: &World) -> Homes {
+    let roots: Vec<_> = (0..load.clients)
         .map(|_| {
             let client = Client::on(Stream::connect_unix(socket).unwrap());
             let root = client.mount();
-            let channels: Vec<_> = (0..CHANNELS).map(|_| Channel::open(&client)).collect();
+            let channels: Vec<_> = (0..load.channels).map(|_| Channel::open(&client)).collect();
             (client, root, channels)
         })
         .collect();
@@ -120,7 +126,7 @@ fn hammer(server: &Server, socket: &Path, clients: usize, world: &World, time: D
             .iter_mut()
             .map(|worker| scope.spawn(|| worker.run()))
             .collect();
-        watch(server, world, Instant::now() + time, || {
+        watch(server, world, Instant::now() + load.time, || {
             threads.iter().any(|thread| thread.is_finished())
         });
         world.stop.store(true, Ordering::Relaxed);
