@@ -3,6 +3,7 @@
 //! - [`ci`]: everything a change must pass.
 //! - [`matrix`], [`interop`]: the behaviour suite against our server and against other people's.
 //! - [`mod@bench`]: what operations cost.
+//! - [`hammer`]: many clients at once.
 //! - [`tidy`]: rules no compiler checks.
 //! - [`suite`], [`watchdog`], [`outcome`]: running cases and showing results.
 //! - [`process`], [`connect`], [`workspace`]: servers, mounts, and building them.
@@ -12,6 +13,7 @@
 pub mod bench;
 pub mod ci;
 pub mod connect;
+pub mod hammer;
 pub mod interop;
 pub mod matrix;
 pub mod outcome;

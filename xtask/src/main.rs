@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::bench::{self, Bench};
 use xtask::ci::{self, Ci};
+use xtask::hammer::{self, Hammer};
 use xtask::interop::{self, Interop};
 use xtask::suite::Options;
 use xtask::{matrix, tidy};
@@ -29,6 +30,8 @@ enum Task {
     Interop(Interop),
     /// Measure, beside a raw socket and direct system calls
     Bench(Bench),
+    /// Hammer one tree with many clients over lisafs
+    Hammer(Hammer),
     /// Check the rules of the house that no compiler checks
     Tidy,
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::TestMatrix(options) => matrix::run(&options),
         Task::Interop(options) => interop::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Hammer(options) => hammer::run(&options),
         Task::Tidy => tidy::run(),
     };
     match result {
