@@ -4,6 +4,7 @@ mod behaviour;
 mod channel;
 mod clauses;
 mod confinement;
+mod direct;
 mod donated_root;
 mod given_away;
 mod hammer;
