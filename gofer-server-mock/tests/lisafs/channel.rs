@@ -234,3 +234,61 @@ fn a_client_that_takes_no_descriptors_gets_answers_without_them() {
     client.stream.shutdown();
     assert!(given_up(&channel));
 }
+
+#[test]
+fn a_handshake_with_members_is_one_and_requests_carry_no_descriptors() {
+    let (_tree, client) = client(1);
+    let root = client.mount();
+    let channel = Channel::request(&client);
+    let window = channel.endpoint.window();
+    // Members mean nothing (lisafs 8.4).
+    let hello = b"{\"version\": [1, {\"x\": \"}\"}]}\n";
+    window.write(0, hello);
+    let length = channel.endpoint.exchange(hello.len(), &mut patience());
+    assert_eq!(length, Ok(3));
+    // A number of descriptors in a request is ignored (lisafs 7.3), as is what was sent.
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    channel.socket.send(&[], &[writer.as_fd()]).unwrap();
+    drop(writer);
+    let mut header = ChannelHeader::new(Mid::FSTAT, 255).encode();
+    window.write(0, &header);
+    window.write(header.len(), &root.get().to_le_bytes());
+    let length = channel.endpoint.exchange(12, &mut patience()).unwrap();
+    assert_eq!(length, header.len() + 144);
+    window.read(0, &mut header);
+    let answer = ChannelHeader::decode(&header);
+    assert_eq!((answer.message, answer.num_fds), (Mid::FSTAT, 0));
+    // Nobody takes it out of the socket, and the end of the connection frees it.
+    client.stream.shutdown();
+    assert!(given_up(&channel));
+    assert_eq!(rustix::io::read(&reader, &mut [0_u8; 1]), Ok(0));
+}
+
+#[test]
+fn windows_are_fresh_whole_pages_that_do_not_overlap() {
+    let (_tree, client) = client(3);
+    client.mount();
+    let mut ends = vec![0];
+    for _ in 0..3 {
+        let answer = client.exchange(Mid::CHANNEL, &[]);
+        let place = ChannelResp::decode(&answer.payload).unwrap();
+        assert_eq!(answer.fds.len(), 2, "the memory file and a socket");
+        let (offset, length) = (place.data_offset as u64, place.data_length);
+        assert_eq!((offset % 4096, length % 4096), (0, 0));
+        assert!(length >= 16 + 4 + u64::from(Limits::default().message_size));
+        assert!(offset >= *ends.last().unwrap(), "{offset} overlaps");
+        ends.push(offset + length);
+        let memory = answer.fds[0].as_fd();
+        let window = Window::map(memory, offset, length).unwrap();
+        let mut bytes = vec![1; window.capacity()];
+        window.read(0, &mut bytes);
+        assert!(bytes.iter().all(|byte| *byte == 0), "zeros");
+        assert_eq!(StateWord::load(window.state()), 0);
+        for fd in &answer.fds {
+            let flags = rustix::fs::fcntl_getfl(fd).unwrap();
+            assert!(flags.contains(rustix::fs::OFlags::NONBLOCK), "lisafs 7.3");
+        }
+        let seals = rustix::fs::fcntl_get_seals(memory).unwrap();
+        assert!(seals.contains(rustix::fs::SealFlags::SHRINK));
+    }
+}

@@ -201,16 +201,17 @@ fn a_client_that_does_not_read_is_dropped_and_costs_the_others_nothing() {
     let (deaf, server) = Client::with_limits(&export, limits);
     let deaf = deaf.start(BASE);
     deaf.open(Fid(1), &["large"], OpenFlags::RDONLY).unwrap();
+    // In one piece: the server may give up before another could be sent.
+    let mut requests = Vec::new();
     for tag in 0..100 {
-        deaf.send(
-            Tag(tag),
-            &Tread {
-                fid: Fid(1),
-                offset: 0,
-                count: 1 << 20,
-            },
-        );
+        let read = Tread {
+            fid: Fid(1),
+            offset: 0,
+            count: 1 << 20,
+        };
+        read.encode(Tag(tag), &mut requests);
     }
+    deaf.send_bytes(&requests);
     let other = Client::of(&export).start(BASE);
     for _ in 0..100 {
         lives(&other);
