@@ -5,10 +5,11 @@ use std::io::IoSlice;
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use gofer_lisafs::wire::*;
-use gofer_server_mock::host::Export;
+use gofer_server_mock::host::{Export, Name};
 use gofer_transport::{Stream, Wait};
 use zerocopy::IntoBytes;
 
@@ -206,6 +207,33 @@ fn hammer(export: &Arc<Export>, worker: usize) {
             Err(errno) => assert!(harmless.contains(&errno), "errno {errno}"),
         }
     }
+}
+
+#[test]
+fn no_rename_comes_between_the_lookups_of_a_walk() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    let export = Export::open(dir.path(), ALL).unwrap();
+    let root = export.root();
+    let [a, b] = [b"a", b"b"].map(|name| Name::new(name).unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                root.rename(a, root, b, 0).unwrap();
+                root.rename(b, root, a, 0).unwrap();
+            }
+        });
+        for _ in 0..3000 {
+            let names = root.hold_names();
+            let found = [a, b, a, b].map(|name| names.walk(root, name).is_ok());
+            assert!(
+                found == [true, false, true, false] || found == [false, true, false, true],
+                "{found:?}"
+            );
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]
