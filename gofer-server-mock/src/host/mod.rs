@@ -40,7 +40,7 @@ pub use attr::{Edit, SetTime};
 pub use create::Created;
 pub use mounts::MountPoints;
 pub use node::{Found, HeldNames, Identity, Node};
-pub use open::{DirEntry, Listed, OpenFile};
+pub use open::{DirEntry, Listed, OpenFile, record_size};
 pub use rustix::fs::{FileType, OFlags, StatFs};
 pub use rustix::io::Errno;
 pub use socket::{Bound, BoundSocket};

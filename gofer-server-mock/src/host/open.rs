@@ -22,7 +22,15 @@ const CLIENT_FLAGS: OFlags = OFlags::TRUNC
     .union(OFlags::DIRECTORY);
 
 /// Bytes of host records read at a time from a directory.
-const DIRECTORY_BUFFER: usize = 32 << 10;
+const DIRECTORY_BUFFER: usize = 64 << 10;
+
+/// Bytes of the smallest host record.
+const RECORD_MIN: usize = 24;
+
+/// Bytes of the host's record for an entry: fixed part, name and terminator, rounded up to 8.
+pub fn record_size(name: &[u8]) -> usize {
+    (19 + name.len() + 1).next_multiple_of(8)
+}
 
 /// A file that was opened. Keeps its node.
 #[derive(Debug)]
@@ -223,12 +231,13 @@ impl OpenFile {
     }
 
     /// Hands the entries of a directory to `visit`, starting after the entry with `cookie` (0:
-    /// the first), until it breaks or there are no more. `.` and `..` are among them. `ENOTDIR`
-    /// for another file. Locks: read, also while `visit` runs, which must not start another
-    /// operation on the tree than [`DirEntry::stat`].
+    /// the first), until it breaks or there are no more. `.` and `..` are among them. Ends also when
+    /// the host's records of the others take `most` bytes together. `ENOTDIR` for another file. Locks: read, also while `visit` runs, which must not start another operation
+    /// on the tree than [`DirEntry::stat`].
     pub fn read_dir(
         &self,
         cookie: u64,
+        most: usize,
         visit: &mut dyn FnMut(&DirEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         if !self.node.is_dir() {
@@ -242,21 +251,43 @@ impl OpenFile {
         *position = None;
         let mut next = cookie;
         let mut buffer: Vec<MaybeUninit<u8>> = Vec::new();
-        buffer.resize(DIRECTORY_BUFFER, MaybeUninit::uninit());
-        let mut records = RawDir::new(&self.fd, &mut buffer);
-        while let Some(record) = records.next() {
-            let record = record?;
-            let entry = DirEntry {
-                dir: &self.node,
-                ino: record.ino(),
-                cookie: record.next_entry_cookie(),
-                file_type: record.file_type(),
-                name: record.file_name().to_bytes(),
-            };
-            if visit(&entry).is_break() {
-                return Ok(());
+        buffer.resize(most.min(DIRECTORY_BUFFER), MaybeUninit::uninit());
+        let mut left = most;
+        // The host is never asked for more than may be shown: it would have to go back.
+        while left >= RECORD_MIN {
+            let room = left.min(DIRECTORY_BUFFER);
+            let mut records = RawDir::new(&self.fd, buffer.get_mut(..room).unwrap_or_default());
+            loop {
+                let record = match records.next() {
+                    None => {
+                        *position = Some(next);
+                        return Ok(());
+                    }
+                    // The next record does not fit.
+                    Some(Err(Errno::INVAL)) if room < DIRECTORY_BUFFER => {
+                        *position = Some(next);
+                        return Ok(());
+                    }
+                    Some(record) => record?,
+                };
+                let entry = DirEntry {
+                    dir: &self.node,
+                    ino: record.ino(),
+                    cookie: record.next_entry_cookie(),
+                    file_type: record.file_type(),
+                    name: record.file_name().to_bytes(),
+                };
+                if !matches!(entry.name, b"." | b"..") {
+                    left = left.saturating_sub(record_size(entry.name));
+                }
+                if visit(&entry).is_break() {
+                    return Ok(());
+                }
+                next = entry.cookie;
+                if records.is_buffer_empty() {
+                    break;
+                }
             }
-            next = entry.cookie;
         }
         *position = Some(next);
         Ok(())

@@ -139,6 +139,55 @@ fn creating_without_exclusion_takes_what_is_there() {
 }
 
 #[test]
+fn a_listing_has_the_identity_of_what_is_mounted() {
+    use std::os::unix::fs::MetadataExt;
+
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    let dir = tempfile::tempdir().unwrap();
+    for sub in ["plain", "covered"] {
+        fs::create_dir(dir.path().join(sub)).unwrap();
+    }
+    let export = export(dir.path());
+    let file = export.root().open(OFlags::RDONLY).unwrap();
+    let listed = || {
+        let points = file.mount_points();
+        let mut known = Vec::new();
+        file.read_dir(0, usize::MAX, &mut |entry| {
+            if !entry.name.starts_with(b".") {
+                let path = dir.path().join(str::from_utf8(entry.name).unwrap());
+                let there = fs::metadata(path).unwrap();
+                let listed = entry.listed(&points).unwrap();
+                assert_eq!(listed.file_type, FileType::Directory);
+                let identity = Identity {
+                    dev_major: rustix::fs::major(there.dev()),
+                    dev_minor: rustix::fs::minor(there.dev()),
+                    ino: there.ino(),
+                };
+                known.push((listed.identity, identity));
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(known.len(), 2);
+        for (listed, there) in known {
+            assert_eq!(listed, there);
+        }
+    };
+    listed();
+    let covered = dir.path().join("covered");
+    // Mounted after the export looked for the first time.
+    match mount("none", &covered, "tmpfs", MountFlags::empty(), None) {
+        Err(Errno::PERM) => eprintln!("not run to the end: needs the right to mount"),
+        mounted => {
+            mounted.unwrap();
+            let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(listed));
+            unmount(&covered, UnmountFlags::DETACH).unwrap();
+            seen.unwrap();
+        }
+    }
+}
+
+#[test]
 fn listing_goes_on_from_any_cookie_and_never_shows_what_is_above_the_root() {
     let dir = tempfile::tempdir().unwrap();
     for number in 0..300 {
@@ -148,7 +197,7 @@ fn listing_goes_on_from_any_cookie_and_never_shows_what_is_above_the_root() {
     let file = export.root().open(OFlags::RDONLY).unwrap();
     let mut all = Vec::new();
     let above = fs::metadata(dir.path().join("..")).unwrap();
-    file.read_dir(0, &mut |entry| {
+    file.read_dir(0, usize::MAX, &mut |entry| {
         if entry.name == b".." {
             let ino = entry.stat().unwrap().stx_ino;
             assert_ne!(ino, std::os::unix::fs::MetadataExt::ino(&above));
@@ -160,7 +209,7 @@ fn listing_goes_on_from_any_cookie_and_never_shows_what_is_above_the_root() {
     assert_eq!(all.len(), 302);
     for at in [0, 17, 150, 300] {
         let mut next = None;
-        file.read_dir(all[at].1, &mut |entry| {
+        file.read_dir(all[at].1, usize::MAX, &mut |entry| {
             next = Some(entry.name.to_vec());
             ControlFlow::Break(())
         })
@@ -168,7 +217,7 @@ fn listing_goes_on_from_any_cookie_and_never_shows_what_is_above_the_root() {
         assert_eq!(next.as_ref(), Some(&all[at + 1].0));
     }
     let other = walk(export.root(), "file-1").open(OFlags::RDONLY).unwrap();
-    let unlisted = other.read_dir(0, &mut |_| ControlFlow::Break(()));
+    let unlisted = other.read_dir(0, usize::MAX, &mut |_| ControlFlow::Break(()));
     assert_eq!(unlisted, Err(Errno::NOTDIR));
 }
 

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::connection::Reply;
 use super::{Session, inode, is_served, owner};
-use crate::host::{DirEntry, FileType, Listed, Name, OFlags, Result};
+use crate::host::{DirEntry, FileType, Listed, Name, OFlags, Result, record_size};
 
 /// The flags of open(2) that count: access mode and `O_TRUNC` (lisafs 6.7).
 fn open_flags(flags: u32) -> OFlags {
@@ -148,12 +148,12 @@ impl Session {
         let mount_points = open.file.mount_points();
         let mut entries = std::mem::take(&mut reply.dirents);
         entries.clear();
-        open.file.read_dir(next, &mut |entry| {
+        open.file.read_dir(next, budget, &mut |entry| {
             if matches!(entry.name, b"." | b"..") {
                 next = entry.cookie;
                 return ControlFlow::Continue(());
             }
-            let record = kernel_record_size(entry.name);
+            let record = record_size(entry.name);
             let wire = entries.wire_len() + Dirent::FIXED_SIZE + entry.name.len();
             if record > budget || wire > room {
                 return ControlFlow::Break(());
@@ -175,11 +175,6 @@ impl Session {
         reply.dirents = entries;
         Ok(())
     }
-}
-
-/// Bytes of the kernel's record for an entry: fixed part, name and terminator, rounded up to 8.
-fn kernel_record_size(name: &[u8]) -> usize {
-    (19 + name.len() + 1).next_multiple_of(8)
 }
 
 fn dirent<'a>(entry: &DirEntry<'a>, listed: &Listed) -> Dirent<'a> {

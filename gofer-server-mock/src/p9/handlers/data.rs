@@ -63,24 +63,25 @@ impl Session {
         let room = self.payload_max().min(request.count as usize);
         reply.send_entries(|out| {
             let mut failed = None;
-            open.file.read_dir(request.offset, &mut |entry| {
-                if out.len() + Dirent::HEAD_SIZE + entry.name.len() > room {
-                    if out.is_empty() {
-                        failed = Some(Errno::INVAL);
-                    }
-                    return ControlFlow::Break(());
-                }
-                match dirent(&target, entry) {
-                    Ok(dirent) => dirent.write(&mut Writer::new(out)),
-                    // It vanished while it was listed.
-                    Err(Errno::NOENT) => {}
-                    Err(error) => {
-                        failed = Some(error);
+            open.file
+                .read_dir(request.offset, usize::MAX, &mut |entry| {
+                    if out.len() + Dirent::HEAD_SIZE + entry.name.len() > room {
+                        if out.is_empty() {
+                            failed = Some(Errno::INVAL);
+                        }
                         return ControlFlow::Break(());
                     }
-                }
-                ControlFlow::Continue(())
-            })?;
+                    match dirent(&target, entry) {
+                        Ok(dirent) => dirent.write(&mut Writer::new(out)),
+                        // It vanished while it was listed.
+                        Err(Errno::NOENT) => {}
+                        Err(error) => {
+                            failed = Some(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                    ControlFlow::Continue(())
+                })?;
             failed.map_or(Ok(()), Err)
         })
     }
