@@ -58,8 +58,10 @@ pub fn lisafs_client(input: &[u8]) {
     let (ours, theirs) = Stream::pair().expect("make a socket pair");
     let server = Server::new(theirs, Input::new(input));
     thread::scope(|scope| {
-        scope.spawn(|| server.serve_socket());
-        scope.spawn(|| server.serve_window());
+        let threads = [
+            scope.spawn(|| server.serve_socket()),
+            scope.spawn(|| server.serve_window()),
+        ];
         let config = Config {
             timeout: Some(PATIENCE),
             channels: Some(1),
@@ -68,6 +70,9 @@ pub fn lisafs_client(input: &[u8]) {
         if let Ok(fs) = connect(ours, config) {
             workload(fs.as_ref());
             fs.shutdown();
+        }
+        for thread in threads {
+            thread.join().expect("the server does what it is told");
         }
     });
     assert!(begin.elapsed() < PATIENCE, "a call does not come back");

@@ -70,11 +70,13 @@ fn run(
     let begin = Instant::now();
     let (ours, theirs) = Stream::pair().expect("make a socket pair");
     thread::scope(|scope| {
-        scope.spawn(|| serve(theirs, input, next, size));
+        let server = scope.spawn(|| serve(theirs, input, next, size));
         if let Some(fs) = connect(ours) {
             workload(fs.as_ref());
             fs.shutdown();
         }
+        // Not left to the scope, which does not wait for what a thread frees last.
+        server.join().expect("the server does what it is told");
     });
     assert!(begin.elapsed() < PATIENCE, "a call does not come back");
     alone.end();

@@ -7,10 +7,9 @@ use std::net::Shutdown;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Instant;
+use std::thread::{self, JoinHandle};
 
 use gofer_server_mock::host::{Export, Fifos, Policy, Sockets};
 use gofer_server_mock::limits::Limits;
@@ -87,7 +86,8 @@ fn fill(root: &Path) -> io::Result<()> {
 pub struct Session {
     /// The client's end.
     pub stream: UnixStream,
-    ended: Receiver<io::Result<()>>,
+    server: JoinHandle<()>,
+    ended: Receiver<()>,
     _tree: TempDir,
 }
 
@@ -105,12 +105,14 @@ impl Session {
         let (stream, theirs) = UnixStream::pair().expect("make a socket pair");
         let theirs = Stream::from_fd(theirs.into()).expect("a socket is a stream");
         let (tell, ended) = mpsc::channel();
-        thread::spawn(move || {
-            let result = serve(theirs, export, protocol, &limits);
-            let _ = tell.send(result);
+        let server = thread::spawn(move || {
+            // What it says of the end is its own affair.
+            let _ = serve(theirs, export, protocol, &limits);
+            let _ = tell.send(());
         });
         Session {
             stream,
+            server,
             ended,
             _tree: tree,
         }
@@ -163,18 +165,12 @@ impl Session {
         assert!(ready > 0, "the server neither answers nor hangs up");
     }
 
-    /// Hangs up and waits until the server has ended. What it says of the end is its own affair.
+    /// Hangs up and waits until the server has ended. Panics when it panicked.
     pub fn end(self) {
-        let begin = Instant::now();
-        let Session {
-            stream,
-            ended,
-            _tree,
-        } = self;
-        drop(stream);
-        match ended.recv_timeout(PATIENCE) {
-            Ok(_) => {}
-            Err(error) => panic!("the server after {:?}: {error}", begin.elapsed()),
+        drop(self.stream);
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(PATIENCE) {
+            panic!("the server goes on without its client");
         }
+        self.server.join().expect("the server ends in peace");
     }
 }

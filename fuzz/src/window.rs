@@ -5,7 +5,7 @@
 //! The side that is tested must end in bounded time with an error or an answer, and never touch
 //! what is not in the window.
 //!
-//! An input is a script of [`Act`]s.
+//! An input is a script: see `Act`.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU32;
@@ -133,7 +133,7 @@ fn endpoint(input: &[u8], side: Side, ours: fn(&Endpoint) -> Result<(), FlipErro
     let (tested, theirs) = (Endpoint::new(map(), side), map());
     let (tell, ended) = mpsc::channel();
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let running = scope.spawn(|| {
             let error = ours(&tested).expect_err("nobody ends it otherwise");
             tested.shut_down();
             let _ = tell.send(error);
@@ -166,6 +166,7 @@ fn endpoint(input: &[u8], side: Side, ours: fn(&Endpoint) -> Result<(), FlipErro
         }
         tested.shut_down();
         ended.recv_timeout(PATIENCE).expect("the endpoint ends");
+        running.join().expect("the endpoint ends in peace");
     });
     drop((tested, theirs, file));
     alone.end();
