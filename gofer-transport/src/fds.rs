@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use parking_lot::Mutex;
 
 /// Descriptors that came with a message, in order. What nobody takes is closed.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct FdQueue {
     fds: VecDeque<OwnedFd>,
     limit: usize,
@@ -23,6 +23,12 @@ impl FdQueue {
             fds: VecDeque::new(),
             limit,
         }
+    }
+
+    /// Closes what is left and keeps at most `limit` from now on.
+    pub fn reset(&mut self, limit: usize) {
+        self.fds.clear();
+        self.limit = limit;
     }
 
     /// Keeps `fd`, or closes it when the queue is full.

@@ -14,9 +14,16 @@ const BATCH: usize = 100;
 /// Collects FDIDs. Adding one never blocks and may be done under any lock.
 #[derive(Default)]
 pub(super) struct Closes {
-    queue: Mutex<Vec<Fdid>>,
+    queue: Mutex<Queue>,
     /// Whether the next call should send them: the batch is full, or one of them is urgent.
     due: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    fds: Vec<Fdid>,
+    /// Memory for the next batch.
+    spare: Vec<Fdid>,
 }
 
 impl Closes {
@@ -26,8 +33,8 @@ impl Closes {
             return;
         }
         let mut queue = self.queue.lock();
-        queue.push(fd);
-        if when == Promptness::Prompt || queue.len() >= BATCH {
+        queue.fds.push(fd);
+        if when == Promptness::Prompt || queue.fds.len() >= BATCH {
             self.due.store(true, Ordering::Release);
         }
     }
@@ -44,7 +51,16 @@ impl Closes {
     pub(super) fn take_all(&self) -> Vec<Fdid> {
         let mut queue = self.queue.lock();
         self.due.store(false, Ordering::Release);
-        std::mem::take(&mut *queue)
+        let spare = std::mem::take(&mut queue.spare);
+        std::mem::replace(&mut queue.fds, spare)
+    }
+
+    /// Keeps the memory of what was taken for another batch.
+    pub(super) fn recycle(&self, mut fds: Vec<Fdid>) {
+        if fds.capacity() <= 2 * BATCH {
+            fds.clear();
+            self.queue.lock().spare = fds;
+        }
     }
 
     /// Adds whatever FDIDs came with the response of a call that was given up.

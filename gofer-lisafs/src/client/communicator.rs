@@ -50,27 +50,36 @@ pub(super) enum Ended {
 
 /// A request on its way out.
 pub(super) struct Outgoing<'a> {
-    /// Which message it is.
-    pub(super) message: Mid,
-    /// Socket header and payload, but for bulk data.
-    pub(super) head: &'a [u8],
-    /// Bulk data, in at most [`Outgoing::DATA_PARTS_MAX`] parts.
-    pub(super) data: &'a [IoSlice<'a>],
+    message: Mid,
+    head: &'a [u8],
+    data: &'a [IoSlice<'a>],
+    payload_len: usize,
 }
 
-impl Outgoing<'_> {
+impl<'a> Outgoing<'a> {
     /// The most parts that bulk data may be sent from.
     pub(super) const DATA_PARTS_MAX: usize = 15;
 
-    /// The payload, but for bulk data.
-    fn payload_head(&self) -> &[u8] {
-        self.head.get(SocketHeader::SIZE..).unwrap_or_default()
+    /// `head` is socket header and payload, but for bulk data; that is in `data`, in at most
+    /// [`Outgoing::DATA_PARTS_MAX`] parts.
+    pub(super) fn new(message: Mid, head: &'a [u8], data: &'a [IoSlice<'a>]) -> Outgoing<'a> {
+        let bulk: usize = data.iter().map(|part| part.len()).sum();
+        Outgoing {
+            message,
+            head,
+            data,
+            payload_len: head.len() - SocketHeader::SIZE + bulk,
+        }
     }
 
     /// Bytes of the payload.
     pub(super) fn payload_len(&self) -> usize {
-        let data: usize = self.data.iter().map(|part| part.len()).sum();
-        self.payload_head().len() + data
+        self.payload_len
+    }
+
+    /// The payload, but for bulk data.
+    fn payload_head(&self) -> &[u8] {
+        self.head.get(SocketHeader::SIZE..).unwrap_or_default()
     }
 }
 
@@ -119,8 +128,9 @@ impl Communicator {
 
     /// Ends the connection and wakes everybody who uses or waits for it. The first reason stays.
     pub(super) fn lose(&self, loss: Loss) {
-        self.socket.shutdown();
+        // The reason stands before anybody can see the end.
         self.gate.lose(loss);
+        self.socket.shutdown();
     }
 
     /// Opens a channel that the server has set aside, for messages of at most `max_message_size`
@@ -167,20 +177,20 @@ impl Communicator {
     pub(super) fn exchange(
         &self,
         request: &Outgoing<'_>,
-        mut incoming: Incoming,
+        incoming: &mut Incoming,
         into: &mut Scatter<'_, '_>,
         wait: &Wait<'_>,
         orphan: &dyn Fn(&Incoming),
-    ) -> RemoteResult<Incoming> {
+    ) -> RemoteResult<()> {
         let mut taken = self.enter(wait, orphan)?;
         let result = match &taken.transport {
-            Transport::Socket => socket::exchange(&self.socket, request, &mut incoming, into, wait),
-            Transport::Channel(channel) => channel.exchange(request, &mut incoming, into, wait),
+            Transport::Socket => socket::exchange(&self.socket, request, incoming, into, wait),
+            Transport::Channel(channel) => channel.exchange(request, incoming, into, wait),
         };
         let Err(Failed { ended, unsent }) = result else {
             taken.sent(request.payload_len());
-            taken.received(&incoming);
-            return Ok(incoming);
+            taken.received(incoming);
+            return Ok(());
         };
         let errno = match ended {
             Ended::GaveUp(errno) => errno,
@@ -198,7 +208,8 @@ impl Communicator {
         };
         taken.sent(request.payload_len());
         if let Ended::GaveUp(_) = ended {
-            taken.after = After::Finish(Abandoned { unsent, incoming });
+            let incoming = std::mem::take(incoming);
+            taken.after = After::Finish(Box::new(Abandoned { unsent, incoming }));
         }
         Err(RemoteError::unknown(errno))
     }

@@ -22,9 +22,9 @@ use crate::wire::{
 /// The largest message this client takes part in, whatever the server allows.
 const MESSAGE_SIZE_MAX: u32 = 16 << 20;
 
-/// Buffers kept for the next calls, and the largest that is worth keeping.
-const BUFFERS_MAX: usize = 8;
-const BUFFER_SIZE_MAX: usize = 256 << 10;
+/// Scratches kept for the next calls, and the most memory that is worth keeping in one.
+const SCRATCHES_MAX: usize = 8;
+const SCRATCH_SIZE_MAX: usize = 256 << 10;
 
 /// How long the handshake of a channel may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,16 +68,19 @@ pub(super) struct Connection {
     terms: OnceLock<Terms>,
     timeout: Option<Duration>,
     tracer: Tracer,
-    /// Memory of requests and responses, lent to one call at a time.
-    buffers: Mutex<Vec<Buffers>>,
+    /// Lent to one call at a time each. Boxed, since to move one would cost each call more.
+    #[allow(clippy::vec_box)]
+    scratch: Mutex<Vec<Box<Scratch>>>,
     subscribers: Mutex<Vec<Weak<dyn RemoteEvents>>>,
     loss_told: AtomicBool,
 }
 
+/// What one call works with, and its memory.
 #[derive(Default)]
-struct Buffers {
+struct Scratch {
+    /// Socket header and payload, but for bulk data.
     request: Vec<u8>,
-    response: Vec<u8>,
+    incoming: Incoming,
 }
 
 impl Connection {
@@ -88,7 +91,7 @@ impl Connection {
             terms: OnceLock::new(),
             timeout,
             tracer,
-            buffers: Mutex::default(),
+            scratch: Mutex::default(),
             subscribers: Mutex::default(),
             loss_told: AtomicBool::new(false),
         }
@@ -191,24 +194,20 @@ impl Connection {
             fd,
             count: limit,
         };
-        let mut buffers = self.borrow_buffers();
-        request.encode_head(&mut buffers.request);
+        let mut scratch = self.borrow_scratch();
+        request.encode_head(&mut scratch.request);
         self.tracer.line(|| trace::message(&request));
-        let incoming = self.expect(Mid::PREAD, 0, &mut buffers);
-        let incoming = incoming.expecting_data(limit.into());
-        let outgoing = Outgoing {
-            message: Mid::PREAD,
-            head: &buffers.request,
-            data: &[],
-        };
-        let incoming = self.transact(&wait, &outgoing, incoming, into)?;
+        let max_size = self.terms().max_message_size;
+        let incoming = &mut scratch.incoming;
+        incoming.expect(Mid::PREAD, 0, max_size, Some(limit));
+        let outgoing = Outgoing::new(Mid::PREAD, &scratch.request, &[]);
+        self.transact(&wait, &outgoing, incoming, into)?;
         let count = || {
             let count = incoming.data_count();
             count.and_then(|count| usize::try_from(count).ok())
         };
-        let result =
-            check(&incoming).and_then(|()| count().ok_or(RemoteError::unknown(Errno::EIO)));
-        self.return_buffers(buffers, incoming);
+        let result = check(incoming).and_then(|()| count().ok_or(RemoteError::unknown(Errno::EIO)));
+        self.return_scratch(scratch);
         result
     }
 
@@ -221,8 +220,8 @@ impl Connection {
     ) -> RemoteResult<u64> {
         let wait = self.begin(call, Mid::PWRITE)?;
         let len = data.iter().map(|part| part.len()).sum();
-        let mut buffers = self.borrow_buffers();
-        PWriteReq::encode_head_for(offset, fd, len, &mut buffers.request);
+        let mut scratch = self.borrow_scratch();
+        PWriteReq::encode_head_for(offset, fd, len, &mut scratch.request);
         self.tracer.line(|| {
             std::fmt::from_fn(move |f| {
                 write!(
@@ -232,16 +231,14 @@ impl Connection {
                 )
             })
         });
-        let incoming = self.expect(Mid::PWRITE, 0, &mut buffers);
-        let outgoing = Outgoing {
-            message: Mid::PWRITE,
-            head: &buffers.request,
-            data,
-        };
-        let incoming = self.transact(&wait, &outgoing, incoming, &mut Scatter::new(&mut []))?;
-        let result = check(&incoming).and_then(|()| decode::<PWriteResp>(&incoming));
+        let max_size = self.terms().max_message_size;
+        let incoming = &mut scratch.incoming;
+        incoming.expect(Mid::PWRITE, 0, max_size, None);
+        let outgoing = Outgoing::new(Mid::PWRITE, &scratch.request, data);
+        self.transact(&wait, &outgoing, incoming, &mut Scatter::new(&mut []))?;
+        let result = check(incoming).and_then(|()| decode::<PWriteResp>(incoming.body()));
         let result = result.map(|response| response.count);
-        self.return_buffers(buffers, incoming);
+        self.return_scratch(scratch);
         result
     }
 
@@ -302,6 +299,7 @@ impl Connection {
             }
             return Err(error);
         }
+        self.closes.recycle(fds);
         Ok(())
     }
 
@@ -320,29 +318,21 @@ impl Connection {
     where
         R: Request<'q>,
     {
-        let mut buffers = self.borrow_buffers();
-        request.encode_head(&mut buffers.request);
+        let mut scratch = self.borrow_scratch();
+        request.encode_head(&mut scratch.request);
         self.tracer.line(|| trace::message(request));
-        let incoming = self.expect(R::MID, R::DESCRIPTORS, &mut buffers);
+        let max_size = self.terms().max_message_size;
+        let incoming = &mut scratch.incoming;
+        incoming.expect(R::MID, R::DESCRIPTORS, max_size, None);
         let bulk = [IoSlice::new(request.data())];
-        let outgoing = Outgoing {
-            message: R::MID,
-            head: &buffers.request,
-            data: &bulk,
-        };
-        let mut incoming = self.transact(wait, &outgoing, incoming, &mut Scatter::new(&mut []))?;
-        let mut fds = std::mem::replace(&mut incoming.fds, FdQueue::new(0));
-        let result = check(&incoming)
-            .and_then(|()| decode::<R::Response<'_>>(&incoming))
-            .and_then(|response| take(response, &mut fds));
-        self.return_buffers(buffers, incoming);
+        let outgoing = Outgoing::new(R::MID, &scratch.request, &bulk);
+        self.transact(wait, &outgoing, incoming, &mut Scatter::new(&mut []))?;
+        let result = check(incoming).and_then(|()| {
+            let (body, fds) = incoming.split();
+            take(decode::<R::Response<'_>>(body)?, fds)
+        });
+        self.return_scratch(scratch);
         result
-    }
-
-    /// Where the response to a request will be.
-    fn expect(&self, mid: Mid, descriptors: usize, buffers: &mut Buffers) -> Incoming {
-        let memory = std::mem::take(&mut buffers.response);
-        Incoming::new(mid, descriptors, self.terms().max_message_size, memory)
     }
 
     /// Exchanges the bytes. What came back is not looked at.
@@ -350,10 +340,10 @@ impl Connection {
         &self,
         wait: &Wait<'_>,
         request: &Outgoing<'_>,
-        incoming: Incoming,
+        incoming: &mut Incoming,
         into: &mut Scatter<'_, '_>,
-    ) -> RemoteResult<Incoming> {
-        let mid = request.message;
+    ) -> RemoteResult<()> {
+        let mid = incoming.request;
         if request.payload_len() > self.terms().max_message_size as usize {
             return Err(RemoteError::not_sent(Errno::EIO));
         }
@@ -364,12 +354,12 @@ impl Connection {
         let result = self
             .communicator
             .exchange(request, incoming, into, wait, &orphan);
-        let incoming = result.inspect_err(|error| {
+        result.inspect_err(|error| {
             tracing::debug!(message = %mid, errno = %error.errno, "no response");
             self.tell_loss();
         })?;
-        self.trace_response(&incoming);
-        Ok(incoming)
+        self.trace_response(incoming);
+        Ok(())
     }
 
     fn trace_response(&self, incoming: &Incoming) {
@@ -412,18 +402,19 @@ impl Connection {
         }
     }
 
-    fn borrow_buffers(&self) -> Buffers {
-        let mut buffers = self.buffers.lock().pop().unwrap_or_default();
-        buffers.request.clear();
-        buffers
+    fn borrow_scratch(&self) -> Box<Scratch> {
+        let mut scratch = self.scratch.lock().pop().unwrap_or_default();
+        scratch.request.clear();
+        scratch
     }
 
-    fn return_buffers(&self, mut buffers: Buffers, incoming: Incoming) {
-        buffers.response = incoming.into_memory();
-        if buffers.request.capacity().max(buffers.response.capacity()) <= BUFFER_SIZE_MAX {
-            let mut all = self.buffers.lock();
-            if all.len() < BUFFERS_MAX {
-                all.push(buffers);
+    /// Keeps `scratch` for another call; descriptors that nobody took are closed.
+    fn return_scratch(&self, mut scratch: Box<Scratch>) {
+        scratch.incoming.fds.clear();
+        if scratch.request.capacity().max(scratch.incoming.capacity()) <= SCRATCH_SIZE_MAX {
+            let mut all = self.scratch.lock();
+            if all.len() < SCRATCHES_MAX {
+                all.push(scratch);
             }
         }
     }
@@ -451,8 +442,8 @@ fn check(incoming: &Incoming) -> RemoteResult<()> {
     }
 }
 
-fn decode<'r, M: Message<'r>>(incoming: &'r Incoming) -> RemoteResult<M> {
-    M::decode(incoming.body()).map_err(|error| {
+fn decode<'r, M: Message<'r>>(body: &'r [u8]) -> RemoteResult<M> {
+    M::decode(body).map_err(|error| {
         tracing::warn!(message = %M::MID, %error, "a response does not decode");
         RemoteError::unknown(Errno::EIO)
     })

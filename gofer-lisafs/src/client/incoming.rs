@@ -84,7 +84,7 @@ impl<'s, 'b> Scatter<'s, 'b> {
     }
 }
 
-/// One response and how much of it is there.
+/// One response and how much of it is there. Used for one after the other.
 pub(super) struct Incoming {
     /// The request it answers.
     pub(super) request: Mid,
@@ -128,15 +128,15 @@ pub(super) enum Fault {
     BadCount,
 }
 
-impl Incoming {
-    /// Nothing received yet. `limit` is the largest payload; `memory` is only lent.
-    pub(super) fn new(request: Mid, descriptors: usize, limit: u32, memory: Vec<u8>) -> Incoming {
+impl Default for Incoming {
+    /// Memory to come, and nothing expected.
+    fn default() -> Incoming {
         Incoming {
-            request,
-            fds: FdQueue::new(descriptors),
-            descriptors,
-            limit,
-            memory,
+            request: Mid::ERROR,
+            fds: FdQueue::default(),
+            descriptors: 0,
+            limit: 0,
+            memory: Vec::new(),
             filled: 0,
             end: BODY,
             message: Mid::ERROR,
@@ -147,11 +147,31 @@ impl Incoming {
             fault: None,
         }
     }
+}
 
-    /// Lets at most `count` bytes of a PRead response go to the scatter.
-    pub(super) fn expecting_data(mut self, count: u64) -> Incoming {
-        self.data = Data::Asked(count);
-        self
+impl Incoming {
+    /// Nothing received yet, of the response to `request`. At most `descriptors` come with it,
+    /// and its payload is at most `limit` bytes; with `data`, so many of a PRead response go to the
+    /// scatter.
+    pub(super) fn expect(
+        &mut self,
+        request: Mid,
+        descriptors: usize,
+        limit: u32,
+        data: Option<u32>,
+    ) {
+        self.request = request;
+        self.fds.reset(descriptors);
+        self.descriptors = descriptors;
+        self.limit = limit;
+        self.filled = 0;
+        self.end = BODY;
+        self.message = Mid::ERROR;
+        self.payload_len = 0;
+        self.received = 0;
+        self.left = 0;
+        self.data = data.map_or(Data::None, |count| Data::Asked(count.into()));
+        self.fault = None;
     }
 
     /// Which message came.
@@ -185,9 +205,15 @@ impl Incoming {
         self.received
     }
 
-    /// Gives the memory back.
-    pub(super) fn into_memory(self) -> Vec<u8> {
-        self.memory
+    /// The payload, and the descriptors that came.
+    pub(super) fn split(&mut self) -> (&[u8], &mut FdQueue) {
+        let body = self.memory.get(BODY..self.end).unwrap_or_default();
+        (body, &mut self.fds)
+    }
+
+    /// Bytes of memory it holds.
+    pub(super) fn capacity(&self) -> usize {
+        self.memory.capacity()
     }
 
     /// Receives from the socket until the response is complete.

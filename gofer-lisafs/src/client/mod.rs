@@ -65,7 +65,8 @@ pub struct Config {
     pub channels: Option<u32>,
     /// Work on the descriptor of its root that the server gives away, instead of asking it; only
     /// Unix sockets are left to it. A server that gives none is [`ConnectError::Refused`] with
-    /// `EINVAL`. A thread watches the connection, whose end is that of the tree.
+    /// `EINVAL`. A thread watches the connection, whose end is that of the tree; each file that is
+    /// held costs a descriptor of this process. Needs `/proc`.
     pub directfs: bool,
     /// Gets one line per message.
     pub tracer: Tracer,

@@ -1,5 +1,6 @@
 //! The client against servers that follow a script.
 
+mod allocations;
 mod behaviour;
 mod channel_setup;
 mod channels;

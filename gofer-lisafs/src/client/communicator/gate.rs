@@ -37,11 +37,11 @@ pub(super) struct Gate {
 
 struct State {
     socket_is_free: bool,
-    left_on_socket: Option<Abandoned>,
+    left_on_socket: Option<Box<Abandoned>>,
     /// Those nobody uses, the last one used at the end.
     idle: Vec<Arc<Channel>>,
     /// Those that are with the server although nobody waits for it.
-    left_on_channels: Vec<(Arc<Channel>, Abandoned)>,
+    left_on_channels: Vec<(Arc<Channel>, Box<Abandoned>)>,
     /// All that have not failed.
     channels: Vec<Arc<Channel>>,
     waiting: usize,
@@ -86,7 +86,7 @@ impl State {
 
     /// Takes what is free, with the exchange that was given up on it. A channel whose answer has
     /// come late goes first, so that what the answer brought is not kept for long.
-    fn take(&mut self) -> Option<(Transport, Option<Abandoned>)> {
+    fn take(&mut self) -> Option<(Transport, Option<Box<Abandoned>>)> {
         if let Some(place) = self.answered() {
             let (channel, abandoned) = self.left_on_channels.swap_remove(place);
             Some((Transport::Channel(channel), Some(abandoned)))
@@ -175,12 +175,16 @@ impl Gate {
             transport,
             abandoned,
             after: After::Reuse,
-            traffic: Traffic::default(),
+            sent: 0,
+            received: 0,
         })
     }
 
     /// Waits until a transport is free, behind those who wait already.
-    fn wait(self: &Arc<Gate>, wait: &Wait<'_>) -> RemoteResult<(Transport, Option<Abandoned>)> {
+    fn wait(
+        self: &Arc<Gate>,
+        wait: &Wait<'_>,
+    ) -> RemoteResult<(Transport, Option<Box<Abandoned>>)> {
         let _watch = wait.cancel.map(|cancel| {
             let gate = self.clone();
             cancel.watch(Arc::new(move || {
@@ -223,7 +227,7 @@ pub(super) enum After {
     /// The next caller uses it.
     Reuse,
     /// The next caller finishes this on it before.
-    Finish(Abandoned),
+    Finish(Box<Abandoned>),
     /// Nobody uses it any more.
     Discard,
 }
@@ -233,9 +237,11 @@ pub(super) struct Taken<'a> {
     gate: &'a Gate,
     pub(super) transport: Transport,
     /// What is to be finished on it first.
-    pub(super) abandoned: Option<Abandoned>,
+    pub(super) abandoned: Option<Box<Abandoned>>,
     pub(super) after: After,
-    traffic: Traffic,
+    /// Bytes of a request, if one was sent, and of responses.
+    sent: u64,
+    received: u64,
 }
 
 impl Taken<'_> {
@@ -245,15 +251,12 @@ impl Taken<'_> {
             Transport::Socket => SocketHeader::SIZE,
             Transport::Channel(_) => ChannelHeader::SIZE,
         };
-        // No request is sent before the response to the one before it is there.
-        self.traffic.requests += 1;
-        self.traffic.round_trips += 1;
-        self.traffic.bytes_sent += (header + payload_len) as u64;
+        self.sent = (header + payload_len) as u64;
     }
 
     /// Counts a response.
     pub(super) fn received(&mut self, incoming: &Incoming) {
-        self.traffic.bytes_received += incoming.received();
+        self.received += incoming.received();
     }
 }
 
@@ -262,10 +265,11 @@ impl Drop for Taken<'_> {
         let transport = std::mem::replace(&mut self.transport, Transport::Socket);
         let after = std::mem::replace(&mut self.after, After::Reuse);
         let mut state = self.gate.state.lock();
-        state.traffic.requests += self.traffic.requests;
-        state.traffic.round_trips += self.traffic.round_trips;
-        state.traffic.bytes_sent += self.traffic.bytes_sent;
-        state.traffic.bytes_received += self.traffic.bytes_received;
+        // No request is sent before the response to the one before it is there.
+        state.traffic.requests += u64::from(self.sent > 0);
+        state.traffic.round_trips += u64::from(self.sent > 0);
+        state.traffic.bytes_sent += self.sent;
+        state.traffic.bytes_received += self.received;
         match (transport, after) {
             (Transport::Socket, after) => {
                 state.socket_is_free = true;

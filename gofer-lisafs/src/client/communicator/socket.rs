@@ -21,11 +21,11 @@ pub(super) fn exchange(
     parts[0] = IoSlice::new(request.head);
     parts[1..count].copy_from_slice(&request.data[..count - 1]);
     let mut unsent = &mut parts[..count];
-    let before = bytes(unsent);
-    let result = transfer(stream, &mut unsent, incoming, into, wait);
+    let mut sent = false;
+    let result = transfer(stream, &mut unsent, &mut sent, incoming, into, wait);
     result.map_err(|ended| Failed {
         ended,
-        unsent: (bytes(unsent) < before).then(|| {
+        unsent: sent.then(|| {
             let left = unsent.iter().flat_map(|part| part.iter());
             left.copied().collect()
         }),
@@ -41,22 +41,20 @@ pub(super) fn finish(
     let mut part = [IoSlice::new(&abandoned.unsent)];
     let mut unsent = &mut part[..];
     let incoming = &mut abandoned.incoming;
-    let result = transfer(
-        stream,
-        &mut unsent,
-        incoming,
-        &mut Scatter::new(&mut []),
-        wait,
-    );
-    let sent = abandoned.unsent.len() - bytes(unsent);
+    let into = &mut Scatter::new(&mut []);
+    let result = transfer(stream, &mut unsent, &mut false, incoming, into, wait);
+    let left: usize = unsent.iter().map(|part| part.len()).sum();
+    let sent = abandoned.unsent.len() - left;
     abandoned.unsent.drain(..sent);
     result
 }
 
-/// Sends what is unsent and then receives what has not been received.
+/// Sends what is unsent and then receives what has not been received. `sent` becomes whether
+/// anything was.
 fn transfer(
     stream: &Stream,
     unsent: &mut &mut [IoSlice<'_>],
+    sent: &mut bool,
     incoming: &mut Incoming,
     into: &mut Scatter<'_, '_>,
     wait: &Wait<'_>,
@@ -64,7 +62,10 @@ fn transfer(
     IoSlice::advance_slices(unsent, 0);
     while !unsent.is_empty() {
         match stream.try_send(unsent, &[]) {
-            Ok(sent) => IoSlice::advance_slices(unsent, sent),
+            Ok(count) => {
+                *sent = true;
+                IoSlice::advance_slices(unsent, count);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 stream
                     .wait_output(false, wait)
@@ -77,8 +78,4 @@ fn transfer(
         }
     }
     incoming.receive(stream, into, wait)
-}
-
-fn bytes(parts: &[IoSlice<'_>]) -> usize {
-    parts.iter().map(|part| part.len()).sum()
 }
