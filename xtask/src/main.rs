@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use xtask::bench::{self, Bench};
 use xtask::ci::{self, Ci};
 use xtask::hammer::{self, Hammer};
-use xtask::interop::{self, Interop};
+use xtask::interop::{self, Interop, RunscGofer};
 use xtask::suite::Options;
 use xtask::{matrix, tidy};
 
@@ -30,6 +30,9 @@ enum Task {
     Interop(Interop),
     /// Measure, beside a raw socket and direct system calls
     Bench(Bench),
+    /// Stand in for `runsc gofer`: started by the copy of runsc that `interop runsc` makes
+    #[command(hide = true)]
+    RunscGofer(RunscGofer),
     /// Hammer one tree with many clients over lisafs
     Hammer(Hammer),
     /// Check the rules of the house that no compiler checks
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::TestMatrix(options) => matrix::run(&options),
         Task::Interop(options) => interop::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::RunscGofer(options) => interop::run_gofer(&options),
         Task::Hammer(options) => hammer::run(&options),
         Task::Tidy => tidy::run(),
     };

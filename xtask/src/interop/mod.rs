@@ -4,6 +4,7 @@
 mod diod;
 mod gvisor;
 mod known;
+mod runsc;
 mod tools;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use gofer_vfs::InteropMode;
+pub use runsc::{RunscGofer, run_gofer};
 
 use crate::matrix::Transport;
 use crate::outcome::{CellResult, CellState, Outcome};
@@ -35,12 +37,14 @@ enum Peer {
     Diod,
     /// gVisor's lisafs client and gofer, from the Debian package golang-gvisor-gvisor-dev.
     Gvisor,
+    /// A gVisor sandbox with our server as its gofer, from the Debian package runsc.
+    Runsc,
 }
 
 impl Interop {
     /// Each peer, with `allow_missing` as given to `cargo xtask ci`.
-    pub fn for_ci(allow_missing: &[String]) -> [Interop; 2] {
-        [Peer::Diod, Peer::Gvisor].map(|peer| Interop {
+    pub fn for_ci(allow_missing: &[String]) -> [Interop; 3] {
+        [Peer::Diod, Peer::Gvisor, Peer::Runsc].map(|peer| Interop {
             peer,
             options: Options::all(allow_missing),
         })
@@ -51,6 +55,7 @@ impl Interop {
         match self.peer {
             Peer::Diod => "diod",
             Peer::Gvisor => "gvisor",
+            Peer::Runsc => "runsc",
         }
     }
 }
@@ -60,6 +65,9 @@ pub fn run(interop: &Interop) -> Result<()> {
     if interop.options.list {
         if interop.peer == Peer::Gvisor {
             return gvisor::list(&interop.options);
+        }
+        if interop.peer == Peer::Runsc {
+            bail!("its cases are a script that runs whole: xtask/interop/runsc/workload.sh");
         }
         install("diod", "diod")?;
         suite::list(&interop.options, &cells())?;
@@ -78,6 +86,10 @@ pub fn run_all(interop: &Interop) -> Result<Outcome> {
         Peer::Diod => run_diod(interop),
         Peer::Gvisor => Ok(gvisor::run(&interop.options)
             .unwrap_or_else(|error| nothing_ran(interop, &format!("{error:#}")))),
+        Peer::Runsc => Ok(match runsc::run() {
+            Ok(cells) => outcome_of(interop, cells),
+            Err(error) => nothing_ran(interop, &format!("{error:#}")),
+        }),
     }
 }
 
@@ -119,13 +131,13 @@ fn nothing_ran(interop: &Interop, reason: &str) -> Outcome {
         cases: Vec::new(),
         seconds: 0.0,
     };
-    outcome_of(interop, cell)
+    outcome_of(interop, vec![cell])
 }
 
-fn outcome_of(interop: &Interop, cell: CellResult) -> Outcome {
+fn outcome_of(interop: &Interop, cells: Vec<CellResult>) -> Outcome {
     Outcome {
-        seconds: cell.seconds,
-        cells: vec![cell],
+        seconds: cells.iter().map(|cell| cell.seconds).sum(),
+        cells,
         allow_missing: interop.options.allow_missing.clone(),
     }
 }
