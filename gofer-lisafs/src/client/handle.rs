@@ -22,6 +22,11 @@ use crate::wire::{
     FAllocateReq, FStatReq, FSyncReq, Fdid, FlushReq, Message, Mid, PReadResp, PWriteReq,
 };
 
+/// Most data bytes of one message where there are channels. What one side puts into a window is
+/// still in the processor's caches when the other takes it out, which saves more than further
+/// round trips cost.
+const CHANNEL_CHUNK: usize = 256 << 10;
+
 /// An open FD that this client owns, and the host's descriptor of it, if one was donated.
 pub(super) struct OpenFile {
     connection: Arc<Connection>,
@@ -76,10 +81,11 @@ impl OpenFile {
             .filter(|_| self.file_type == FileType::Regular)
     }
 
-    /// Most data bytes of one message.
+    /// Most data bytes of one message beside `fixed` others.
     fn chunk(&self, fixed: usize) -> RemoteResult<usize> {
         match (self.connection.terms().max_message_size as usize).saturating_sub(fixed) {
             0 => Err(RemoteError::not_sent(Errno::EIO)),
+            chunk if self.connection.channels() > 0 => Ok(chunk.min(CHANNEL_CHUNK)),
             chunk => Ok(chunk),
         }
     }

@@ -76,13 +76,10 @@ impl Listing {
         let count = if rewind { -budget } else { budget };
         let kept = &mut self.kept;
         connection.call(call, &Getdents64Req { dir_fd: fd, count }, |response, _| {
-            for entry in response.dirents.iter() {
-                if !is_sound(&entry) {
-                    kept.clear();
-                    return Err(RemoteError::unknown(Errno::EIO));
-                }
-                kept.push(&entry);
+            if !response.dirents.iter().all(|entry| is_sound(&entry)) {
+                return Err(RemoteError::unknown(Errno::EIO));
             }
+            kept.copy_from(response.dirents);
             Ok(())
         })?;
         self.sent = before.map(|before| before + self.kept.as_dirents().len() as u64);

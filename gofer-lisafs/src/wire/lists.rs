@@ -197,6 +197,13 @@ impl DirentsBuf {
         true
     }
 
+    /// Holds `entries` and nothing else, as they lie there.
+    pub fn copy_from(&mut self, entries: Dirents<'_>) {
+        self.count = entries.count;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(entries.bytes);
+    }
+
     /// Bytes the entries take on the wire, without the count before them.
     pub fn wire_len(&self) -> usize {
         self.bytes.len()
