@@ -134,7 +134,8 @@ fn measure(program: &Path, home: &Path, regime: Regime, options: &Bench) -> Resu
 const FLOORS: &str = "\
 Medians of one run. A floor is a ping-pong between two processes over the same transport, with
 messages of the operation's sizes, plus the bare system calls of the operation. A channel's
-ping-pong writes each request into the window and copies each answer out of it.";
+ping-pong writes each request into the window and copies each answer out of it. Servers and
+floors run without a sandbox.";
 
 fn floors(program: &Path, regime: Regime, options: &Bench) -> Result<()> {
     let mut command = Command::new(program);

@@ -23,6 +23,10 @@ const READS: [(&str, usize); 2] = [("read-4k", 4 << 10), ("read-1m", 1 << 20)];
 /// Directories from the root down to the file that is looked at: eight components.
 const DEEP: &str = "a/b/c/d/e/f/g/file";
 
+/// Servers are measured without their sandbox, as the bare system calls are: a filter makes every
+/// call of either a little slower.
+const UNBOXED: [&str; 2] = ["--sandbox", "off"];
+
 /// The directory everything is measured in.
 struct Tree {
     dir: TempDir,

@@ -12,7 +12,7 @@ use gofer_vfs::{
 };
 use xtask::connect;
 
-use crate::{DEEP, READS, Tree, socket};
+use crate::{DEEP, READS, Tree, UNBOXED, socket};
 
 /// A protocol as it is measured.
 #[derive(Clone, Copy)]
@@ -54,6 +54,7 @@ impl Session {
         let root = root.to_str().expect("a temporary directory in UTF-8");
         let mut args = vec!["serve", "--protocol", protocol.served_as, "--root", root];
         args.extend(["--fd", "0"]);
+        args.extend(UNBOXED);
         if !donate {
             args.push("--no-donate");
         }

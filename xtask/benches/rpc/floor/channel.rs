@@ -5,11 +5,12 @@
 
 use std::os::fd::AsFd;
 use std::process::{Child, ExitCode};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use gofer_transport::flipcall::{Endpoint, FlipError, Side, Turn};
 use gofer_transport::shm::{Window, WindowFile};
-use rustix::process::getppid;
+use rustix::process::{Pid, getppid};
 
 use crate::socket;
 
@@ -76,12 +77,15 @@ impl End {
     }
 }
 
-/// Ends a wait when the parent process is not the one that it was at first.
+/// Ends a long wait when the process that started this one has gone. A wait that is over soon costs
+/// no look.
 fn orphaned() -> impl FnMut() -> Result<Duration, FlipError> {
-    let parent = getppid();
-    move || match getppid() == parent {
-        true => Ok(Duration::from_millis(100)),
-        false => Err(FlipError::GaveUp),
+    static PARENT: OnceLock<Option<Pid>> = OnceLock::new();
+    let parent = *PARENT.get_or_init(getppid);
+    let mut has_slept = false;
+    move || match std::mem::replace(&mut has_slept, true) && getppid() != parent {
+        true => Err(FlipError::GaveUp),
+        false => Ok(Duration::from_millis(100)),
     }
 }
 

@@ -15,7 +15,7 @@ use gofer_vfs::remote::{
 use gofer_vfs::{Access, AttrMask, Name};
 
 use super::{MANY, Sizes, Transport};
-use crate::{DEEP, Tree, socket};
+use crate::{DEEP, Tree, UNBOXED, socket};
 
 /// A server process and the connection to it.
 pub(crate) struct Session {
@@ -30,6 +30,7 @@ impl Session {
         let root = tree.path("");
         let root = root.to_str().context("a temporary directory in UTF-8")?;
         let mut args = vec!["serve", "--protocol", "lisafs", "--root", root, "--fd", "0"];
+        args.extend(UNBOXED);
         if !donate {
             args.push("--no-donate");
         }
