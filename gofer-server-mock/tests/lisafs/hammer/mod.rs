@@ -91,6 +91,7 @@ type Homes = Vec<(usize, BTreeMap<&'static str, Item>)>;
 
 /// Connects, works and leaves; the server holds nothing for what was closed.
 fn hammer(server: &Server, socket: &Path, load: &Load, world: &World) -> Homes {
+    let fresh = server.use_of_resources();
     let roots: Vec<_> = (0..load.clients)
         .map(|_| {
             let client = Client::on(Stream::connect_unix(socket).unwrap());
@@ -100,6 +101,10 @@ fn hammer(server: &Server, socket: &Path, load: &Load, world: &World) -> Homes {
         })
         .collect();
     let mounted = server.use_of_resources();
+    let (clients, channels) = (load.clients as usize, load.channels as usize);
+    assert_eq!(mounted.windows, clients * channels);
+    // One for each channel and one for each socket.
+    assert_eq!(mounted.threads, fresh.threads + clients * (channels + 1));
     let pools: Vec<Pool> = roots.iter().map(|_| Pool::default()).collect();
     let mut workers = Vec::new();
     for ((client, root, channels), pool) in roots.into_iter().zip(&pools) {

@@ -336,7 +336,8 @@ impl Worker<'_> {
                 names.fetch_add(by, Ordering::Relaxed);
             }
         };
-        let did = match self.dice.roll(12) {
+        let what = self.dice.roll(12);
+        let did = match what {
             0 | 1 => self.create(from, one).map(drop).map(count(1)),
             2 => self.mkdir(from, one).map(count(1)),
             3 => self.unlink(from, one, 0).map(count(-1)),
@@ -352,9 +353,23 @@ impl Worker<'_> {
             10 => self.walk_shared(from, &[one, two]),
             _ => self.resize_shared(from, one),
         };
+        if what <= 2 && did == Err(EINVAL) {
+            self.check_removed(from);
+        }
         let closed = dirs.iter().any(Option::is_some);
         let harmless = |errno| LATE.contains(&errno) || (closed && errno == EBADF);
         assert!(did.map_or_else(harmless, |()| true), "{did:?}");
+    }
+
+    /// A directory in which nothing can be made is one that was removed.
+    fn check_removed(&self, dir: Fdid) {
+        match self.way.ask(&FStatReq { fd: dir }) {
+            Ok(answer) => {
+                let stat = FStatResp::decode(&answer.payload).unwrap().stat;
+                assert_eq!(stat.nlink.get(), 0, "taken for removed");
+            }
+            Err(errno) => assert_eq!(errno, EBADF),
+        }
     }
 
     fn link_shared(&self, old: (Fdid, &str), new: (Fdid, &str)) -> Result<(), i32> {
