@@ -429,10 +429,11 @@ attributes() {
 }
 
 # Type, mode, owner, size, time and name of each file below $1. Sizes of directories are the file
-# system's own affair, links have no time that busybox would keep, and gVisor caches link counts.
+# system's own affair, and their times the sandbox's where it has the tree for itself; links have no
+# time that busybox would keep; gVisor caches link counts, and keeps FIFOs to itself.
 list() {
     find "$1" -type f -exec stat -c '%F %a %u %g %s %Y %N' {} + | sort
-    find "$1" -type d -exec stat -c '%F %a %u %g %Y %N' {} + | sort
+    find "$1" -type d -exec stat -c '%F %a %u %g %N' {} + | sort
     find "$1" -type l -exec stat -c '%F %a %u %g %s %N' {} + | sort
 }
 
