@@ -27,7 +27,7 @@ impl FdQueue {
 
     /// Closes what is left and keeps at most `limit` from now on.
     pub fn reset(&mut self, limit: usize) {
-        self.fds.clear();
+        self.clear();
         self.limit = limit;
     }
 
@@ -55,7 +55,10 @@ impl FdQueue {
 
     /// Closes what is left.
     pub fn clear(&mut self) {
-        self.fds.clear();
+        // Mostly there is nothing, and this is part of every call.
+        if !self.fds.is_empty() {
+            self.fds.clear();
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! Waking a thread on another CPU costs far more than a short answer takes, so a wait spins
 //! first. That pays only while the peer runs on another CPU at the same time. Whether it does is
-//! learned from the last waits: after spins in vain only every 2^k-th wait spins, k growing with
-//! each; one that paid lowers k again.
+//! learned from the last waits: after a spin in vain the next 2^k - 1 waits do not spin, k growing
+//! by two with each; one that paid lowers k by one. So spinning stays where more than two of three
+//! spins pay, and becomes rare where more threads want to run than there are CPUs.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -56,7 +57,7 @@ fn measure() -> u32 {
 #[derive(Debug)]
 pub(super) struct Spin {
     max: u32,
-    /// k: a wait spins after 2^k - 1 that did not.
+    /// k: after a spin in vain, 2^k - 1 waits do not spin.
     back_off: AtomicU32,
     /// Waits that are left not to spin.
     skip: AtomicU32,
@@ -95,7 +96,7 @@ impl Spin {
 
     /// The whole budget was used up for nothing.
     pub(super) fn in_vain(&self) {
-        let back_off = (self.back_off.load(Ordering::Relaxed) + 1).min(BACK_OFF_MAX);
+        let back_off = (self.back_off.load(Ordering::Relaxed) + 2).min(BACK_OFF_MAX);
         self.back_off.store(back_off, Ordering::Relaxed);
         self.skip.store((1 << back_off) - 1, Ordering::Relaxed);
     }
