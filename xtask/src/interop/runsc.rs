@@ -30,7 +30,7 @@ const ROW: &str = "own server/runsc";
 const ID: &str = "gofer-interop";
 /// Writable directories in the sandbox: one of its root, one of a mount.
 const BOTH: &str = "/work /rw";
-/// How long the whole workload may take. It takes half a minute on two processors.
+/// How long the whole workload may take, on a machine that has other work as well.
 const WORKLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// How long one command may take, or an end that was asked for.
 const PATIENCE: Duration = Duration::from_secs(20);
