@@ -53,7 +53,7 @@ fn set_stat(fd: Fdid) -> SetStatReq {
     SetStatReq {
         fd,
         mask: StatxMask::MODE.bits(),
-        mode: 0o600,
+        mode: 0o700,
         uid: NO_ID,
         gid: NO_ID,
         size: 0,
