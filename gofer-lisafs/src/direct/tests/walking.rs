@@ -203,3 +203,67 @@ fn nothing_keeps_a_descriptor_that_nobody_holds() {
     assert_eq!(descriptors_below(rig.dir.path()), before);
     assert!(!rig.path("n").exists(), "a failed creation leaves nothing");
 }
+
+/// In a process of its own, since the limit is that of the process: this test starts itself.
+#[test]
+fn without_descriptors_calls_fail_and_nothing_is_lost() {
+    const CHILD: &str = "DIRECTFS_WITHOUT_DESCRIPTORS";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args([
+            "without_descriptors_calls_fail_and_nothing_is_lost",
+            "--nocapture",
+        ]);
+        let output = child.env(CHILD, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+        return;
+    }
+    let rig = Rig::new();
+    fs::create_dir_all(rig.path("a/b/c/d/e/f/g/h")).unwrap();
+    fs::write(rig.path("f"), "x").unwrap();
+    let file = rig.walk("f").unwrap().file;
+    let before = descriptors_below(rig.dir.path());
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let enough = limit.current;
+    // Descriptors have the lowest free numbers: there is room for a few more.
+    let next = std::os::fd::AsRawFd::as_raw_fd(&open_dir(rig.dir.path()));
+    limit.current = Some(next as u64 + 3);
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    let names: Vec<Name<'_>> = "a/b/c/d/e/f/g/h".split('/').map(name).collect();
+    let mut found = Vec::new();
+    let end = rig.root.walk(&CALL, &names, &mut |file| found.push(file));
+    assert_eq!(errno(end), Some(Errno::EMFILE));
+    let count = found.len();
+    assert!(
+        0 < count && count < 8,
+        "{count}: what was found is the caller's"
+    );
+    assert_eq!(errno(file.open(&CALL, READ)), Some(Errno::EMFILE));
+    let made = rig
+        .root
+        .create(&CALL, name("n"), 0o600, Owner::default(), WRITE);
+    assert_eq!(errno(made), Some(Errno::EMFILE));
+    // Room for one: the file is made, but cannot be held as a place as well.
+    found.pop();
+    let made = rig
+        .root
+        .create(&CALL, name("n"), 0o600, Owner::default(), WRITE);
+    assert_eq!(errno(made), Some(Errno::EMFILE));
+    file.attr(&CALL, gofer_vfs::AttrMask::all()).unwrap();
+    limit.current = enough;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    assert!(!rig.path("n").exists(), "a failed creation leaves nothing");
+    drop(found);
+    assert_eq!(descriptors_below(rig.dir.path()), before);
+}
+
+#[test]
+fn what_is_no_directory_and_no_file_of_the_server_is_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pipe, _writer) = rustix::pipe::pipe().unwrap();
+    assert_eq!(errno(attach(pipe, "/", dir.path())), Some(Errno::EINVAL));
+    let other = tempfile::tempdir().unwrap();
+    let refused = attach(open_dir(other.path()), "/", dir.path());
+    assert_eq!(errno(refused), Some(Errno::EINVAL));
+}
