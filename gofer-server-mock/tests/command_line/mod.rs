@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use gofer_lisafs::wire::FStatReq;
+use gofer_lisafs::wire::{FStatReq, OpenAtReq};
 use gofer_transport::Stream;
 use rustix::process::Signal;
 
@@ -281,6 +281,39 @@ fn several_exports_end_with_the_last_descriptor_and_keep_their_modes() {
     drop(a);
     b.mount();
     drop(b);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// As gVisor's runtime starts its gofer: `/proc` stays the outer one.
+#[test]
+fn a_single_file_is_served_by_the_first_process_of_new_namespaces() {
+    if !crate::common::is_root() {
+        eprintln!("not run: only root makes namespaces");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("file");
+    fs::write(&file, "content").unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = Command::new("unshare");
+    // The shell becomes the server, without standard input.
+    let script = "exec \"$0\" serve --protocol lisafs --export fd=5,root=\"$1\",mode=ro 5<&0 0<&-";
+    command
+        .args(["--pid", "--fork", "--mount", "--net", "--ipc", "--uts"])
+        .args(["sh", "-c", script])
+        .args([program(), &file])
+        .current_dir("/proc")
+        .stdin(OwnedFd::from(theirs));
+    let mut server = Server::start(&mut command);
+    drop(command);
+    assert_eq!(server.ready, "serving fd 5");
+    let client = Client::on(Stream::from_fd(ours.into()).unwrap());
+    let root = client.mount();
+    let open = |flags| client.ask(&OpenAtReq { fd: root, flags });
+    let answer = open(0).unwrap();
+    assert_eq!(crate::common::read_all(&answer.fds[0]), b"content");
+    assert_eq!(open(2).map(drop), Err(30));
+    drop(client);
     assert_eq!(server.wait().code(), Some(0));
 }
 
