@@ -26,6 +26,9 @@ const TRANSPORTS: [Transport; 2] = [Transport::Unix, Transport::Tcp];
 pub struct Interop {
     /// Whose programs
     peer: Peer,
+    /// Measure gVisor's client and gofer beside ours instead
+    #[arg(long)]
+    bench: bool,
     #[command(flatten)]
     options: Options,
 }
@@ -46,6 +49,7 @@ impl Interop {
     pub fn for_ci(allow_missing: &[String]) -> [Interop; 3] {
         [Peer::Diod, Peer::Gvisor, Peer::Runsc].map(|peer| Interop {
             peer,
+            bench: false,
             options: Options::all(allow_missing),
         })
     }
@@ -62,6 +66,12 @@ impl Interop {
 
 /// Runs what `interop` chooses and shows it, or lists it.
 pub fn run(interop: &Interop) -> Result<()> {
+    if interop.bench {
+        return match interop.peer {
+            Peer::Gvisor => gvisor::measure(),
+            _ => bail!("only gvisor is measured"),
+        };
+    }
     if interop.options.list {
         if interop.peer == Peer::Gvisor {
             return gvisor::list(&interop.options);

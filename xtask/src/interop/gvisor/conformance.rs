@@ -91,7 +91,7 @@ pub(super) fn list(programs: &Programs, selection: &Selection) -> Result<()> {
 
 /// Runs the cases that `selection` has: two cells for each export.
 pub(super) fn run(programs: &Programs, selection: &Selection) -> Result<Vec<CellResult>> {
-    let server = workspace::build("gofer-server-mock", Profile::Dev)?;
+    let mut server = None;
     let mut cells = Vec::new();
     for export in &EXPORTS {
         let mut ours = cell(OURS, export);
@@ -107,7 +107,11 @@ pub(super) fn run(programs: &Programs, selection: &Selection) -> Result<Vec<Cell
         );
         for case in &all {
             let start = Instant::now();
-            let own = run_case(programs, own_command(&server, export), case)?;
+            let server = match &server {
+                Some(server) => server,
+                None => server.insert(workspace::build("gofer-server-mock", Profile::Dev)?),
+            };
+            let own = run_case(programs, own_command(server, export), case)?;
             if judged.contains(case) {
                 add(&mut ours, start, vec![(case.clone(), judge(&own))]);
             }

@@ -1,9 +1,12 @@
 //! gVisor's lisafs, both halves of it: its client against our server, and our client against its
 //! gofer.
 
+mod bench;
+mod client;
 mod conformance;
 mod go;
 mod known;
+mod probe;
 mod server;
 
 use std::sync::Arc;
@@ -23,8 +26,15 @@ const ROWS: [(&str, &str); 2] = [("gofer/channels", ""), ("gofer/socket", ",chan
 /// Prints what `options` choose.
 pub(super) fn list(options: &Options) -> Result<()> {
     let programs = Arc::new(Programs::build()?);
+    let selection = Selection::new(&options.only);
     suite::list(options, &cells(&programs))?;
-    conformance::list(&programs, &Selection::new(&options.only))
+    client::list(&selection);
+    conformance::list(&programs, &selection)
+}
+
+/// Measures gVisor's programs beside ours.
+pub(super) fn measure() -> Result<()> {
+    bench::run()
 }
 
 /// Runs what `options` choose. An error means that nothing could run.
@@ -32,7 +42,9 @@ pub(super) fn run(options: &Options) -> Result<Outcome> {
     let programs = Arc::new(Programs::build()?);
     let start = Instant::now();
     let mut outcome = suite::run(options, &cells(&programs));
-    let conformance = conformance::run(&programs, &Selection::new(&options.only))?;
+    let selection = Selection::new(&options.only);
+    outcome.cells.extend(client::run(&programs, &selection));
+    let conformance = conformance::run(&programs, &selection)?;
     outcome.cells.extend(conformance);
     outcome.seconds = seconds(start.elapsed());
     Ok(outcome)
