@@ -22,9 +22,9 @@ use super::Session;
 use super::connection::{Payload, Reply};
 use crate::host::Result;
 
-/// How long one sleep for a request lasts. Nothing is looked at afterwards: the end of a channel
-/// wakes its thread.
-const NAP: Duration = Duration::from_secs(3600);
+/// How long one sleep for a request lasts: there is nothing to look at meanwhile, and the end of a
+/// channel wakes its thread.
+const NAP: Duration = Duration::MAX;
 
 /// Between two attempts to wake a thread that has to end.
 const END_PAUSE: Duration = Duration::from_millis(1);
@@ -214,8 +214,7 @@ impl Buffers {
             session.answer(request, payload, &mut self.reply)
         };
         let sent = self.reply.send_fds(|fds| send_fds(socket, fds));
-        window.write(0, &ChannelHeader::new(mid, sent).encode());
-        window.write(header.len(), self.reply.head());
+        window.write(0, self.reply.datagram_head(ChannelHeader::new(mid, sent)));
         endpoint.exchange(header.len() + self.reply.payload_len(), &mut || Ok(NAP))
     }
 }

@@ -16,7 +16,7 @@ use gofer_transport::{Stream, Wait};
 use rustix::io::Errno;
 
 use super::fds::OpenFd;
-use super::{CHANGES, Session};
+use super::{CHANGES, Session, bit};
 use crate::host::{OpenFile, Result};
 
 /// The largest payload that is read and thrown away to answer `EIO`; a client that announces more
@@ -123,9 +123,15 @@ impl Reply {
         });
     }
 
-    /// The payload, but for bulk data.
-    pub(super) fn head(&self) -> &[u8] {
-        self.frame.get(SocketHeader::SIZE..).unwrap_or_default()
+    /// What a channel carries, but for bulk data: `header` and the payload.
+    pub(super) fn datagram_head(&mut self, header: ChannelHeader) -> &[u8] {
+        // Headers of sockets are longer, so there is room.
+        let start = SocketHeader::SIZE - ChannelHeader::SIZE;
+        let datagram = self.frame.get_mut(start..).unwrap_or_default();
+        if let Some(place) = datagram.first_chunk_mut() {
+            *place = header.encode();
+        }
+        datagram
     }
 
     /// Bytes of the payload with its bulk data.
@@ -296,10 +302,10 @@ fn dispatch(
     if mid == Mid::ERROR {
         return Err(Errno::INVAL);
     }
-    if !session.supported().contains(&mid) {
+    if !session.supports(mid) {
         return Err(Errno::OPNOTSUPP);
     }
-    if CHANGES.contains(&mid) {
+    if CHANGES & bit(mid) != 0 {
         session.export.policy().check_writable()?;
     }
     if let Some(data) = payload.rest {

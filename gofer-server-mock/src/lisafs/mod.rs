@@ -88,8 +88,8 @@ const SUPPORTED: [Mid; 32] = [
     Mid::RENAME_AT2,
 ];
 
-/// Requests that a read-only connection refuses before it looks at them (lisafs 6).
-const CHANGES: [Mid; 14] = [
+/// Requests that a read-only connection refuses before it looks at them (lisafs 6): [`bits`].
+const CHANGES: u64 = bits(&[
     Mid::SET_STAT,
     Mid::OPEN_CREATE_AT,
     Mid::PWRITE,
@@ -104,7 +104,23 @@ const CHANGES: [Mid; 14] = [
     Mid::FREMOVE_XATTR,
     Mid::BIND_AT,
     Mid::RENAME_AT2,
-];
+]);
+
+/// Bit n for message n. There is none for a number that no message has.
+const fn bit(mid: Mid) -> u64 {
+    match mid.get() {
+        number @ 0..64 => 1 << number,
+        _ => 0,
+    }
+}
+
+/// The bits of several messages.
+const fn bits(mids: &[Mid]) -> u64 {
+    match mids {
+        [first, others @ ..] => bit(*first) | bits(others),
+        [] => 0,
+    }
+}
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -125,6 +141,12 @@ impl Session {
         } else {
             others
         }
+    }
+
+    /// Whether a message is among them.
+    fn supports(&self, mid: Mid) -> bool {
+        const BITS: u64 = bits(&SUPPORTED);
+        BITS & bit(mid) != 0 && (mid != Mid::CHANNEL || self.channels.are_allowed())
     }
 }
 

@@ -39,7 +39,8 @@ pub trait StateWord {
     fn compare_swap(&self, from: u32, to: u32) -> Result<(), u32>;
     /// Exchanges, with both orders.
     fn swap(&self, to: u32) -> u32;
-    /// Sleeps while the word is `value`, at most for `limit`. May return early.
+    /// Sleeps while the word is `value`, at most for `limit`, or, with [`Duration::MAX`], for as
+    /// long as that takes. May return early.
     fn wait_while(&self, value: u32, limit: Duration) -> Result<(), FlipError>;
     /// Wakes one sleeper, or all.
     fn wake(&self, all: bool);
@@ -61,12 +62,13 @@ impl StateWord for AtomicU32 {
 
     fn wait_while(&self, value: u32, limit: Duration) -> Result<(), FlipError> {
         use rustix::io::Errno;
-        let limit = Timespec {
+        // Without a limit the kernel needs no timer.
+        let limit = (limit < Duration::MAX).then(|| Timespec {
             tv_sec: limit.as_secs().min(u64::from(u32::MAX)) as i64,
             tv_nsec: i64::from(limit.subsec_nanos()),
-        };
+        });
         // Shared, not private: the peer is another process.
-        match futex::wait(self, futex::Flags::empty(), value, Some(&limit)) {
+        match futex::wait(self, futex::Flags::empty(), value, limit.as_ref()) {
             Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
             Err(error) => Err(FlipError::Wait(error.raw_os_error())),
         }
