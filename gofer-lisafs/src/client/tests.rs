@@ -63,6 +63,7 @@ fn recorded(transport: &str) -> Vec<Exchange> {
 fn serve(stream: &Stream) {
     let mut file = WindowFile::create().unwrap();
     let mut channels: Vec<(Endpoint, PacketSocket)> = Vec::new();
+    let mut next = Err(FlipError::GaveUp);
     for exchange in recorded("socket") {
         let mut request = vec![0; exchange.request.len()];
         let whole = stream.receive_exact(&mut request, None, &Wait::default());
@@ -84,12 +85,14 @@ fn serve(stream: &Stream) {
         if let (Some((endpoint, _)), 2) = (channels.last(), exchange.num_fds) {
             endpoint.receive(&mut patient()).unwrap();
             endpoint.window().write(0, b"{}\n");
-            let given_up = endpoint.exchange(3, &mut || Err(FlipError::GaveUp));
-            assert_eq!(given_up, Err(FlipError::GaveUp));
+            // Does not wait, but may see the first request already.
+            next = endpoint.exchange(3, &mut || Err(FlipError::GaveUp));
         }
     }
     let (endpoint, socket) = channels.last().unwrap();
-    let mut next = endpoint.receive(&mut patient());
+    if next == Err(FlipError::GaveUp) {
+        next = endpoint.receive(&mut patient());
+    }
     for exchange in recorded("channel 1") {
         let mut request = vec![0; next.unwrap()];
         endpoint.window().read(0, &mut request);
