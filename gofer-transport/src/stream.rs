@@ -315,6 +315,12 @@ impl Stream {
             true => SendFlags::NOSIGNAL,
             false => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
         };
+        if let ([one, others @ ..], []) = (parts, fds)
+            && others.iter().all(|part| part.is_empty())
+        {
+            // The usual message, by the cheaper call.
+            return Ok(rustix::net::send(self.output(), one, flags)?);
+        }
         let mut space =
             [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FdQueue::PER_RECEIVE))];
         let mut control = SendAncillaryBuffer::new(&mut space);

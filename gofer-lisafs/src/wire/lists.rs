@@ -3,6 +3,8 @@
 use std::fmt;
 
 use gofer_transport::codec::{DecodeError, Reader, Writer};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// A list of strings: taken from a payload as it lies there, or given as a slice to be written.
 #[derive(Clone, Copy)]
@@ -104,30 +106,45 @@ pub struct Dirent<'a> {
     pub name: &'a [u8],
 }
 
+/// An entry up to its name, read and written in one piece: listings are long.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct DirentHead {
+    ino: U64,
+    dev_minor: U32,
+    dev_major: U32,
+    off: U64,
+    dtype: u8,
+}
+
+const _: () = assert!(size_of::<DirentHead>() + 2 == Dirent::FIXED_SIZE);
+
 impl<'a> Dirent<'a> {
     /// Bytes of an entry without its name.
     pub const FIXED_SIZE: usize = 27;
 
     fn read(reader: &mut Reader<'a>) -> Result<Dirent<'a>, DecodeError> {
+        let fixed: DirentHead =
+            zerocopy::transmute!(*reader.array::<{ size_of::<DirentHead>() }>()?);
         Ok(Dirent {
-            ino: reader.u64()?,
-            dev_minor: reader.u32()?,
-            dev_major: reader.u32()?,
-            off: reader.u64()?,
-            dtype: reader.u8()?,
+            ino: fixed.ino.get(),
+            dev_minor: fixed.dev_minor.get(),
+            dev_major: fixed.dev_major.get(),
+            off: fixed.off.get(),
+            dtype: fixed.dtype,
             name: reader.string()?,
         })
     }
 
     fn write(&self, out: &mut Writer<'_>) {
-        // One append for all that is fixed: listings are long.
-        let mut fixed = [0; Dirent::FIXED_SIZE - 2];
-        fixed[..8].copy_from_slice(&self.ino.to_le_bytes());
-        fixed[8..12].copy_from_slice(&self.dev_minor.to_le_bytes());
-        fixed[12..16].copy_from_slice(&self.dev_major.to_le_bytes());
-        fixed[16..24].copy_from_slice(&self.off.to_le_bytes());
-        fixed[24] = self.dtype;
-        out.bytes(&fixed);
+        let fixed = DirentHead {
+            ino: self.ino.into(),
+            dev_minor: self.dev_minor.into(),
+            dev_major: self.dev_major.into(),
+            off: self.off.into(),
+            dtype: self.dtype,
+        };
+        out.bytes(fixed.as_bytes());
         out.string(self.name);
     }
 }

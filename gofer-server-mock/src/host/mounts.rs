@@ -28,12 +28,41 @@ pub(super) struct Mounts {
 struct List {
     file: File,
     /// Names of mount points by the mount they are in. `None` before the first look.
-    within: Option<HashMap<u64, Arc<HashSet<Vec<u8>>>>>,
+    within: Option<Within>,
+}
+
+type Within = HashMap<u64, Arc<Names>>;
+
+/// Names, and a filter before them: most entries of a listing are none of them.
+#[derive(Debug, Default)]
+struct Names {
+    filter: [u64; 4],
+    names: HashSet<Vec<u8>>,
+}
+
+impl Names {
+    /// Word and bit of the filter for `name`.
+    fn place(name: &[u8]) -> (usize, u64) {
+        let byte = |byte: Option<&u8>| byte.map_or(0, |&byte| usize::from(byte));
+        let mixed = 31 * name.len() + 7 * byte(name.first()) + byte(name.last());
+        (mixed / 64 % 4, 1 << (mixed % 64))
+    }
+
+    fn insert(&mut self, name: &[u8]) {
+        let (word, bit) = Names::place(name);
+        self.filter[word] |= bit;
+        self.names.insert(name.to_vec());
+    }
+
+    fn contains(&self, name: &[u8]) -> bool {
+        let (word, bit) = Names::place(name);
+        self.filter[word] & bit != 0 && self.names.contains(name)
+    }
 }
 
 /// Names of mount points in the directories of one mount.
 #[derive(Clone, Debug)]
-pub struct MountPoints(Option<Arc<HashSet<Vec<u8>>>>);
+pub struct MountPoints(Option<Arc<Names>>);
 
 impl MountPoints {
     /// Whether the entry `name` of such a directory may be a mount point. Always, where nobody
@@ -65,7 +94,7 @@ impl Mounts {
 
 impl List {
     /// What is there now. `None`: it cannot be read.
-    fn look(&mut self) -> Option<&HashMap<u64, Arc<HashSet<Vec<u8>>>>> {
+    fn look(&mut self) -> Option<&Within> {
         let mut polled = [PollFd::new(&self.file, PollFlags::PRI)];
         let changed = poll(&mut polled, Some(&Timespec::default())) != Ok(0);
         if changed || self.within.is_none() {
@@ -81,8 +110,8 @@ impl List {
 
 /// Mount points by the mount they are in, from the lines of mountinfo (proc_pid_mountinfo(5)).
 /// Every mount has an entry.
-fn parse(text: &[u8]) -> HashMap<u64, Arc<HashSet<Vec<u8>>>> {
-    let mut within: HashMap<u64, HashSet<Vec<u8>>> = HashMap::new();
+fn parse(text: &[u8]) -> Within {
+    let mut within: HashMap<u64, Names> = HashMap::new();
     for line in text.split(|&byte| byte == b'\n') {
         let mut words = line.split(|&byte| byte == b' ');
         let mut number = || std::str::from_utf8(words.next()?).ok()?.parse::<u64>().ok();
@@ -95,7 +124,7 @@ fn parse(text: &[u8]) -> HashMap<u64, Arc<HashSet<Vec<u8>>>> {
         let name = Path::new(std::ffi::OsStr::from_bytes(&point)).file_name();
         if let Some(name) = name {
             let names = within.entry(parent).or_default();
-            names.insert(name.as_bytes().to_vec());
+            names.insert(name.as_bytes());
         }
     }
     let shared = |(mount, names)| (mount, Arc::new(names));
