@@ -10,12 +10,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long one wait spins at most: about what it costs to sleep and be woken on another CPU, so
-/// that spinning in vain at most doubles that.
-const SPIN_TIME: Duration = Duration::from_micros(25);
+/// How long one wait spins at most: longer than it takes a peer to be woken on another CPU and to
+/// answer. If it were shorter, one side asleep would make the other's spins vain, and both would
+/// stay asleep.
+const SPIN_TIME: Duration = Duration::from_micros(60);
 
 /// Waits that do not spin between two that do: at most 2^this - 1.
-const BACK_OFF_MAX: u32 = 7;
+const BACK_OFF_MAX: u32 = 9;
 
 /// Looks at the word that fit into [`SPIN_TIME`] on this machine, or 0 where this thread may use
 /// one CPU only: there the peer cannot run while this side spins.
@@ -120,8 +121,8 @@ mod tests {
     fn spins_in_vain_become_rare_and_one_that_pays_brings_them_back() {
         let spin = Spin::new(10);
         assert_eq!(spun(&spin, 100, true), 100);
-        assert!(spun(&spin, 1000, false) < 16);
-        assert!(spun(&spin, 1000, true) > 800);
+        assert!(spun(&spin, 10_000, false) < 32);
+        assert!(spun(&spin, 10_000, true) > 8000);
     }
 
     #[test]
