@@ -212,11 +212,16 @@ tree() {
     is "needles of 7" 52 "$(grep -rl 'needle 7 ' t | wc -l)"
     find t -type f -name 3 -exec rm {} +
     is "after find -exec rm" 510 "$(find t ! -type d | wc -l)"
+    # gVisor keeps times for each name, so those of hard links can differ as the clocks of the sandbox
+    # and of the host do. Set, they are the same.
+    find t -type f -exec touch -d '2020-02-02 02:02:02' {} +
     tar cf t.tar t
     mkdir out
     tar xf t.tar -C out
     diff -r t out/t
-    is "after tar" "$(cd t && list . | grep -v ^dir)" "$(cd out/t && list . | grep -v ^dir)"
+    (cd t && list . | grep -v ^dir) >before
+    (cd out/t && list . | grep -v ^dir) >after
+    diff before after
     is "links after tar" 2 "$(stat -c %h out/t/9/same)"
     rm -r t
     [ ! -e t ]
