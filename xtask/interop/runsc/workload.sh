@@ -219,8 +219,8 @@ tree() {
     mkdir out
     tar xf t.tar -C out
     diff -r t out/t
-    (cd t && list . | grep -v ^dir) >before
-    (cd out/t && list . | grep -v ^dir) >after
+    (cd t && list . | grep -v ^directory) >before
+    (cd out/t && list . | grep -v ^directory) >after
     diff before after
     is "links after tar" 2 "$(stat -c %h out/t/9/same)"
     rm -r t
@@ -433,11 +433,12 @@ attributes() {
     refused "Read-only file system" /usr/bin/setfattr -n user.x -v y /ro/file
 }
 
-# Type, mode, owner, size, time and name of each file below $1. Sizes of directories are the file
-# system's own affair, and their times the sandbox's where it has the tree for itself; links have no
-# time that busybox would keep; gVisor caches link counts, and keeps FIFOs to itself.
+# Name, type, mode, owner, size and time of each file below $1; type, mode, owner and name of each
+# directory and link. Sizes of directories are the file system's own affair, and their times the
+# sandbox's where it has the tree for itself; links have no time that busybox would keep; gVisor
+# caches link counts, and keeps FIFOs to itself.
 list() {
-    find "$1" -type f -exec stat -c '%F %a %u %g %s %Y %N' {} + | sort
+    find "$1" -type f -exec stat -c '%N %F %a %u %g %s %Y' {} + | sort
     find "$1" -type d -exec stat -c '%F %a %u %g %N' {} + | sort
     find "$1" -type l -exec stat -c '%F %a %u %g %s %N' {} + | sort
 }
