@@ -6,7 +6,7 @@
 #   workload.sh case NAME [DIR]      runs one; any command that fails, fails it
 #   workload.sh manifest DIR         every file below DIR with attributes and content, sorted
 #
-# The sandbox has writable directories of two mounts (/work of the root, /rw), a read-only one (/ro),
+# The sandbox has writable directories of two mounts (/own of the root, /rw), a read-only one (/ro),
 # single files (/one writable, /only-read not), and the host's programs read-only in /usr.
 # Outside of it, only `manifest` is used.
 
@@ -389,10 +389,10 @@ single_file() {
 }
 
 across() {
-    echo x >/work/traveller
-    mv /work/traveller here
+    echo x >/own/traveller
+    mv /own/traveller here
     is content x "$(cat here)"
-    refused "ross-device" ln here /work/hard
+    refused "ross-device" ln here /own/hard
 }
 
 space() {
@@ -477,7 +477,7 @@ all)
         for name in $everywhere; do run $name "$dir/$name"; done
     done
     for name in $once; do run $name "/rw/$name"; done
-    for dir in work rw; do (manifest /$dir) >/manifest-$dir; done
+    for dir in own rw; do (manifest /$dir) >/manifest-$dir; done
     echo end
     ;;
 esac

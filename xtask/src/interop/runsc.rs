@@ -29,7 +29,7 @@ const ROW: &str = "own server/runsc";
 /// The container's name.
 const ID: &str = "gofer-interop";
 /// Writable directories in the sandbox: one of its root, one of a mount.
-const BOTH: &str = "/work /rw";
+const BOTH: &str = "/own /rw";
 /// How long the whole workload may take, on a machine that has other work as well.
 const WORKLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// How long one command may take, or an end that was asked for.
@@ -182,7 +182,7 @@ impl Site {
 
     fn check_manifests(&self) -> Result<()> {
         for (name, dir) in [
-            ("work", self.bundle.root().join("work")),
+            ("own", self.bundle.root().join("own")),
             ("rw", self.bundle.path("rw")),
         ] {
             let inside = self.bundle.root().join(format!("manifest-{name}"));
@@ -195,7 +195,7 @@ impl Site {
 
     /// What the workload made under `name`, in each directory it worked in.
     fn made(&self, name: &str) -> Result<Vec<PathBuf>> {
-        let dirs = [self.bundle.root().join("work"), self.bundle.path("rw")];
+        let dirs = [self.bundle.root().join("own"), self.bundle.path("rw")];
         let made: Vec<_> = dirs.iter().map(|dir| dir.join(name)).collect();
         let made: Vec<_> = made.into_iter().filter(|path| path.exists()).collect();
         ensure!(!made.is_empty(), "nothing was made at {name}");
@@ -398,7 +398,7 @@ impl Site {
     }
 
     fn killed_container(&self) -> Result<()> {
-        self.inside("exec 3>/rw/held; ls -R /ro /work >/dev/null")?;
+        self.inside("exec 3>/rw/held; ls -R /ro /own >/dev/null")?;
         let (status, said) = self.runsc(&["kill", ID, "KILL"])?;
         ensure!(status.success(), "kill: {status}: {said}");
         self.check_ends()?;

@@ -93,9 +93,7 @@ impl Bundle {
 
     fn make_root(&self) -> Result<()> {
         let root = self.root();
-        for dir in [
-            "bin", "work", "rw", "ro", "usr", "proc", "dev", "tmp", "etc",
-        ] {
+        for dir in ["bin", "own", "rw", "ro", "usr", "proc", "dev", "tmp", "etc"] {
             fs::create_dir_all(root.join(dir))?;
         }
         for file in ["one", "only-read"] {
@@ -125,7 +123,7 @@ impl Bundle {
     /// Empties what the container can write, and sets what it runs and who serves it.
     pub(super) fn prepare(&self, script: &str, server: &Path, gofer: Gofer) -> Result<()> {
         for dir in [
-            self.root().join("work"),
+            self.root().join("own"),
             self.path("rw"),
             self.path("report"),
         ] {
@@ -134,7 +132,7 @@ impl Bundle {
             }
             fs::create_dir(&dir)?;
         }
-        for name in ["work", "rw"] {
+        for name in ["own", "rw"] {
             let _ = fs::remove_file(self.root().join(format!("manifest-{name}")));
         }
         let one = self.path("one");
