@@ -142,6 +142,19 @@ pub struct Known {
     pub sometimes: bool,
 }
 
+/// Fails where an entry names no case of the suite, or no reason.
+#[cfg(test)]
+pub(crate) fn check_known(list: &[Known]) {
+    for known in list {
+        let start = known.case.trim_end_matches('*');
+        let named = gofer_vfs::testing::behaviour::cases()
+            .iter()
+            .any(|case| case.name.starts_with(start));
+        assert!(named, "no case is called {}", known.case);
+        assert!(!known.reason.is_empty(), "{}", known.case);
+    }
+}
+
 impl Known {
     fn covers(&self, case: &str, mode: InteropMode) -> bool {
         let named = match self.case.strip_suffix('*') {
