@@ -180,6 +180,7 @@ impl Target {
                 n_uname: number,
                 timeout: self.timeout,
                 tracer,
+                connector: None,
             };
             gofer_9p::client::connect(stream, config).map_err(|error| {
                 use gofer_9p::client::ConnectError as E;

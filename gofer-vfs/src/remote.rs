@@ -262,7 +262,7 @@ pub trait RemoteFilesystem: Send + Sync {
     /// Attaches and returns the root, which need not be a directory. May be repeated.
     fn root(&self, call: &Call<'_>) -> RemoteResult<Found>;
 
-    /// What the server can do.
+    /// What the server can do; the same after [`RemoteFilesystem::reattach`].
     fn capabilities(&self) -> &Capabilities;
 
     /// Counts so far.
@@ -282,6 +282,15 @@ pub trait RemoteFilesystem: Send + Sync {
 
     /// Tells `sink` of loss and of changes by others. Called with no lock held.
     fn subscribe(&self, sink: Weak<dyn RemoteEvents>);
+
+    /// Makes a new connection in place of the old one, of the next epoch. Files and handles of
+    /// the old one answer `ESTALE` with [`Fate::NotSent`] from then on; identities of the two
+    /// compare if the server numbers files alike. Fails with [`Fate::NotSent`] and leaves things
+    /// as they are where the server cannot be reached; `EOPNOTSUPP` where it never can again.
+    fn reattach(&self, call: &Call<'_>) -> RemoteResult<()> {
+        let _ = call;
+        Err(RemoteError::not_sent(Errno::EOPNOTSUPP))
+    }
 
     /// Ends the connection: wakes every caller with `EIO`. Bounded time, idempotent.
     fn shutdown(&self);

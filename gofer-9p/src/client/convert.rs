@@ -14,10 +14,10 @@ const OVERFLOW_ID: u32 = 65534;
 /// Size of transfers where the server says 0 (9P 8.15).
 const BLOCK_SIZE: u32 = 4096;
 
-/// The identity that a qid is. Connections are not repeated, so the epoch is always 0.
-pub(super) fn key(qid: Qid) -> FileKey {
+/// The identity that a qid is on the connection of this epoch.
+pub(super) fn key(epoch: u32, qid: Qid) -> FileKey {
     FileKey {
-        epoch: 0,
+        epoch,
         id: [qid.path, 0],
     }
 }

@@ -164,6 +164,7 @@ impl<'s> Exchange<'s> {
             }
             if let Some(errno) = self.ended(&state) {
                 break Err(match stage {
+                    Stage::Unsent if state.dead => RemoteError::not_sent(state.dead_errno()),
                     Stage::Unsent => RemoteError::not_sent(errno),
                     Stage::Left | Stage::Sent => RemoteError::unknown(errno),
                 });

@@ -41,6 +41,7 @@ impl File {
         block: &AttrBlock,
     ) -> RemoteResult<Found> {
         let attr = convert::attr(fid.session().version(), qid, valid, block)?;
+        let key = fid.session().key(qid);
         let names = names.clone();
         let file = Arc::new(File {
             fid,
@@ -48,11 +49,7 @@ impl File {
             file_type: attr.file_type,
             names,
         });
-        Ok(Found {
-            file,
-            key: convert::key(qid),
-            attr,
-        })
+        Ok(Found { file, key, attr })
     }
 
     pub(super) fn session(&self) -> &Arc<Session> {

@@ -186,7 +186,7 @@ impl Handle {
             };
             if !matches!(entry.name, b"." | b"..") {
                 listed = Listed::Entries;
-                if each(dir_entry(entry)?).is_break() {
+                if each(dir_entry(session, entry)?).is_break() {
                     break;
                 }
             } else if !matches!(listed, Listed::Entries) {
@@ -493,7 +493,7 @@ impl RemoteHandle for Handle {
 }
 
 /// An entry for the caller. A name that is none is the server's fault: `EIO`.
-fn dir_entry(entry: Dirent<'_>) -> RemoteResult<DirEntry<'_>> {
+fn dir_entry<'a>(session: &Session, entry: Dirent<'a>) -> RemoteResult<DirEntry<'a>> {
     let name = Name::new(entry.name)
         .ok()
         .filter(|name| name.as_bytes().len() <= NAME_MAX);
@@ -507,7 +507,7 @@ fn dir_entry(entry: Dirent<'_>) -> RemoteResult<DirEntry<'_>> {
     };
     Ok(DirEntry {
         name: name.ok_or(RemoteError::refused(Errno::EIO))?,
-        key: convert::key(entry.qid),
+        key: session.key(entry.qid),
         file_type: by_number.filter(plausible).or(by_qid),
         attr: None,
         next: DirPos(entry.offset),

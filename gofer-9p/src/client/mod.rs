@@ -1,12 +1,13 @@
 //! The client: [`connect`] turns a stream into a [`RemoteFilesystem`].
 //!
-//! - `negotiate`: the first messages; `session`, `exchange`, `incoming`, `table`, `ids`: the
+//! - `connector`: how to connect again; `negotiate`: the first messages; `session`, `exchange`, `incoming`, `table`, `ids`: the
 //!   connection, requests, replies, tags and fids.
 //! - `file`, `walk`, `create`, `xattr`: a place in the tree; `handle`: an open file.
 //! - `convert`: attributes.
 //!
 //! All calls run on the caller's thread: there is no other.
 
+mod connector;
 mod convert;
 mod create;
 mod exchange;
@@ -36,13 +37,16 @@ use gofer_vfs::remote::{
 };
 use gofer_vfs::{Errno, RenameFlags};
 
+use self::connector::Line;
 use self::exchange::EXCHANGE_MAX;
 use self::file::File;
 use self::handle::Handle;
 use self::negotiate::Link;
-use self::session::{Counts, Session};
+use self::session::{Counts, Lasting, Session};
 use self::table::Effect;
 use crate::wire::{Fid, GetattrMask, Level, MSIZE_MAX, NO_ID, Tattach, Tfsync, Tgetattr, Version};
+
+pub use self::connector::Connector;
 
 /// How long [`connect`] may take without a timeout of the caller's.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,6 +69,8 @@ pub struct Config {
     pub timeout: Option<Duration>,
     /// Gets one line per message.
     pub tracer: Tracer,
+    /// How to reach the server again; `None`: a connection that is lost stays lost.
+    pub connector: Option<Connector>,
 }
 
 impl Default for Config {
@@ -77,6 +83,7 @@ impl Default for Config {
             n_uname: None,
             timeout: None,
             tracer: Tracer::default(),
+            connector: None,
         }
     }
 }
@@ -138,7 +145,7 @@ struct ByName {
 }
 
 struct Filesystem {
-    session: Arc<Session>,
+    line: Line,
     capabilities: Capabilities,
     names: Arc<ByName>,
     aname: Vec<u8>,
@@ -149,7 +156,7 @@ struct Filesystem {
 impl Filesystem {
     fn connect(stream: Stream, config: Config) -> Result<Filesystem, ConnectError> {
         let asked = config.version.as_deref().map(parse_version).transpose()?;
-        let counts = Counts::default();
+        let counts = Arc::new(Counts::default());
         let deadline = Instant::now() + config.timeout.unwrap_or(CONNECT_TIMEOUT);
         let link = Link {
             stream: &stream,
@@ -167,13 +174,20 @@ impl Filesystem {
             n_uname,
             timeout,
             tracer,
+            connector,
             ..
         } = config;
-        let session = Session::new(stream, tracer, agreed, timeout, counts);
-        let capabilities = capabilities(&session);
+        let lasting = Lasting {
+            tracer,
+            timeout,
+            counts,
+            sinks: Arc::default(),
+        };
+        let line = Line::new(stream, agreed, connector, lasting);
+        let capabilities = capabilities(&line.session());
         let names = Arc::new(ByName::default());
         Ok(Filesystem {
-            session,
+            line,
             capabilities,
             names,
             aname,
@@ -209,7 +223,7 @@ fn capabilities(session: &Session) -> Capabilities {
 
 impl RemoteFilesystem for Filesystem {
     fn root(&self, call: &Call<'_>) -> RemoteResult<Found> {
-        let session = &self.session;
+        let session = &self.line.session();
         let fid = session.new_fid()?;
         let mut exchange = session.begin(call);
         let attach = Tattach {
@@ -238,7 +252,7 @@ impl RemoteFilesystem for Filesystem {
     }
 
     fn traffic(&self) -> Traffic {
-        self.session.traffic()
+        self.line.session().traffic()
     }
 
     fn sync_all(
@@ -247,13 +261,14 @@ impl RemoteFilesystem for Filesystem {
         handles: &[Arc<dyn RemoteHandle>],
         done: &mut dyn FnMut(usize, RemoteResult<()>),
     ) {
+        let session = &self.line.session();
         for (chunk, handles) in handles.chunks(EXCHANGE_MAX).enumerate() {
-            let mut exchange = self.session.begin(call);
+            let mut exchange = session.begin(call);
             let pushed: Vec<_> = handles
                 .iter()
                 .map(|handle| {
                     let handle = (handle.as_ref() as &dyn Any).downcast_ref::<Handle>();
-                    let fid = Handle::fid_in(handle, &self.session)?;
+                    let fid = Handle::fid_in(handle, session)?;
                     exchange.push(
                         Tfsync {
                             fid,
@@ -277,21 +292,25 @@ impl RemoteFilesystem for Filesystem {
     }
 
     fn flush_closes(&self, _call: &Call<'_>) -> RemoteResult<()> {
-        self.session.kick();
+        self.line.session().kick();
         Ok(())
     }
 
     fn subscribe(&self, sink: Weak<dyn RemoteEvents>) {
-        self.session.subscribe(sink);
+        self.line.session().subscribe(sink);
+    }
+
+    fn reattach(&self, call: &Call<'_>) -> RemoteResult<()> {
+        self.line.renew(call)
     }
 
     fn shutdown(&self) {
-        self.session.shutdown();
+        self.line.shutdown();
     }
 }
 
 impl Drop for Filesystem {
     fn drop(&mut self) {
-        self.session.say_goodbye();
+        self.line.session().say_goodbye();
     }
 }

@@ -15,15 +15,18 @@ use std::time::{Duration, Instant};
 
 use gofer_transport::{Stream, Tracer, Wait};
 use gofer_vfs::remote::{Call, Promptness, RemoteError, RemoteEvents, RemoteResult, Traffic};
-use gofer_vfs::{Errno, remote};
+use gofer_vfs::{Errno, FileKey, remote};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::convert;
 use super::exchange::{Desk, Exchange};
 use super::incoming::Incoming;
 use super::negotiate::Agreed;
 use super::table::{Effect, Table, Violation};
 use crate::trace;
-use crate::wire::{Fid, Header, IO_HEADER_SIZE, Level, Request, TMessage, Tag, Tclunk, Version};
+use crate::wire::{
+    Fid, Header, IO_HEADER_SIZE, Level, Qid, Request, TMessage, Tag, Tclunk, Version,
+};
 
 /// Queued clunks that are sent without waiting for a request to go with.
 const CLUNKS_QUEUED_MAX: usize = 64;
@@ -38,8 +41,11 @@ pub(super) struct Session {
     version: Version,
     msize: u32,
     timeout: Option<Duration>,
+    /// Counts the connections of one filesystem.
+    epoch: u32,
     state: Mutex<State>,
-    pub(super) counts: Counts,
+    pub(super) counts: Arc<Counts>,
+    sinks: Arc<Sinks>,
     /// For wake-ups from other threads, which must not keep the session alive.
     me: Weak<Session>,
 }
@@ -61,7 +67,21 @@ pub(super) struct State {
     /// Bytes that the sender takes along: whole messages, but the first may be the rest of one.
     pub(super) outbox: Vec<u8>,
     pub(super) dead: bool,
-    sinks: Vec<Weak<dyn RemoteEvents>>,
+    /// Another connection has taken this one's place.
+    superseded: bool,
+}
+
+/// Who wants to hear of the end of a connection, this one or a later one of the filesystem.
+#[derive(Default)]
+pub(super) struct Sinks(Mutex<Vec<Weak<dyn RemoteEvents>>>);
+
+/// What outlives a connection, and what it is told about itself.
+#[derive(Clone)]
+pub(super) struct Lasting {
+    pub(super) tracer: Tracer,
+    pub(super) timeout: Option<Duration>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) sinks: Arc<Sinks>,
 }
 
 /// A caller, or room for one.
@@ -86,12 +106,17 @@ pub(super) struct Counts {
 impl Session {
     pub(super) fn new(
         stream: Stream,
-        tracer: Tracer,
         agreed: Agreed,
-        timeout: Option<Duration>,
-        counts: Counts,
+        epoch: u32,
+        lasting: Lasting,
     ) -> Arc<Session> {
         let Agreed { version, msize } = agreed;
+        let Lasting {
+            tracer,
+            timeout,
+            counts,
+            sinks,
+        } = lasting;
         let state = State {
             incoming: Some(Box::new(Incoming::new(msize))),
             ..State::default()
@@ -102,8 +127,10 @@ impl Session {
             version,
             msize,
             timeout,
+            epoch,
             state: Mutex::new(state),
             counts,
+            sinks,
             me: me.clone(),
         })
     }
@@ -118,6 +145,15 @@ impl Session {
 
     pub(super) fn msize(&self) -> u32 {
         self.msize
+    }
+
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The identity that a qid is on this connection.
+    pub(super) fn key(&self, qid: Qid) -> FileKey {
+        convert::key(self.epoch, qid)
     }
 
     /// Most data bytes of one Tread, Twrite or Treaddir (9P 4.4).
@@ -268,19 +304,19 @@ impl Session {
     /// Ends the connection for good: everybody who waits gets `EIO`, and so does every later
     /// call. Idempotent. Must not be called with the lock held.
     pub(super) fn fail(&self, reason: &str) {
-        let sinks = {
+        {
             let mut state = self.lock();
             if state.dead {
                 return;
             }
             state.dead = true;
             state.wake_all();
-            std::mem::take(&mut state.sinks)
-        };
+        }
         tracing::warn!(reason, "9P connection lost");
         self.stream.shutdown();
+        let sinks = self.sinks.0.lock().clone();
         for sink in sinks.iter().filter_map(Weak::upgrade) {
-            sink.lost(0);
+            sink.lost(self.epoch);
         }
     }
 
@@ -321,21 +357,28 @@ impl Session {
         self.say_goodbye();
         let mut state = self.lock();
         state.dead = true;
-        state.sinks.clear();
         state.wake_all();
         drop(state);
         self.stream.shutdown();
     }
 
-    pub(super) fn subscribe(&self, sink: Weak<dyn remote::RemoteEvents>) {
+    /// Ends the connection because another one took its place: what is called from now on was
+    /// never sent, and is stale rather than lost.
+    pub(super) fn supersede(&self) {
+        self.fail("replaced by a new connection");
         let mut state = self.lock();
-        if !state.dead {
-            state.sinks.push(sink);
-            return;
-        }
-        drop(state);
-        if let Some(sink) = sink.upgrade() {
-            sink.lost(0);
+        state.superseded = true;
+        state.wake_all();
+    }
+
+    pub(super) fn subscribe(&self, sink: Weak<dyn remote::RemoteEvents>) {
+        let late = self.lock().dead.then(|| sink.upgrade()).flatten();
+        let mut sinks = self.sinks.0.lock();
+        sinks.retain(|sink| sink.strong_count() > 0);
+        sinks.push(sink);
+        drop(sinks);
+        if let Some(sink) = late {
+            sink.lost(self.epoch);
         }
     }
 
@@ -353,6 +396,14 @@ impl Session {
 }
 
 impl State {
+    /// What a call gets that finds the connection dead before it has sent anything.
+    pub(super) fn dead_errno(&self) -> Errno {
+        match self.superseded {
+            true => Errno::ESTALE,
+            false => Errno::EIO,
+        }
+    }
+
     /// Gives a waiter's place and buffers back.
     pub(super) fn leave(&mut self, waiter: usize, desk: Desk) {
         if let Some(place) = self.waiters.get_mut(waiter) {

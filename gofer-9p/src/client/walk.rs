@@ -278,7 +278,7 @@ impl File {
             for stat in stats.iter() {
                 let attr = convert::attr(session.version(), stat.qid, stat.valid, &stat.attr)?;
                 seen(Seen {
-                    key: convert::key(stat.qid),
+                    key: session.key(stat.qid),
                     attr,
                 });
             }
@@ -336,7 +336,7 @@ impl File {
             let reply = exchange.reply::<Tgetattr>(take())?;
             let attr = convert::attr(session.version(), reply.qid, reply.valid, &reply.attr)?;
             seen(Seen {
-                key: convert::key(reply.qid),
+                key: session.key(reply.qid),
                 attr,
             });
         }
@@ -371,7 +371,7 @@ impl File {
                 }
             };
             seen(Seen {
-                key: convert::key(qid),
+                key: session.key(qid),
                 attr,
             });
             // The next walk started from the fid held, which is not what has the name now.

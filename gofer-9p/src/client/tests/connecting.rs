@@ -52,8 +52,12 @@ fn connect(
         version: version.map(str::to_owned),
         ..Config::default()
     };
-    let result = Filesystem::connect(stream, config)
-        .map(|filesystem| (filesystem.session.version(), filesystem.session.msize()));
+    let result = Filesystem::connect(stream, config).map(|filesystem| {
+        (
+            filesystem.line.session().version(),
+            filesystem.line.session().msize(),
+        )
+    });
     (result, thread.join().unwrap())
 }
 
@@ -220,7 +224,7 @@ fn pipes_carry_a_connection_both_ways() {
     assert_eq!(written, bytes.len() as u32);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| root.file.attr(&call, AttrMask::BASIC));
-        while filesystem.session.lock().incoming.is_some() {
+        while filesystem.line.session().lock().incoming.is_some() {
             std::thread::yield_now();
         }
         filesystem.shutdown();
@@ -234,7 +238,8 @@ fn pipes_carry_a_connection_both_ways() {
 impl Filesystem {
     /// Writes through a fid that the peer does not ask about.
     fn write(&self, call: &Call<'_>, bytes: &[u8]) -> u32 {
-        let mut exchange = self.session.begin(call);
+        let session = self.line.session();
+        let mut exchange = session.begin(call);
         let data = Data::apart(bytes.len());
         let request = Twrite {
             fid: Fid(0),

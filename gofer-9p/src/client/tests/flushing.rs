@@ -82,7 +82,8 @@ fn a_reply_before_rflush_counts_and_what_it_made_is_clunked() {
         root.file.attr(&Call::default(), AttrMask::BASIC).unwrap();
     }
     thread.join().unwrap();
-    let state = filesystem.session.lock();
+    let session = filesystem.line.session();
+    let state = session.lock();
     assert_eq!(
         (state.table.fids_in_use(), state.table.tags_in_use()),
         (1, 0)
@@ -133,7 +134,7 @@ fn rflush_without_a_reply_means_that_nothing_was_made() {
         Err(RemoteError::unknown(Errno::EIO)),
         "twice is too much"
     );
-    assert!(filesystem.session.lock().dead);
+    assert!(filesystem.line.session().lock().dead);
     thread.join().unwrap();
 }
 
@@ -191,7 +192,7 @@ fn what_is_over_before_it_began_is_not_sent() {
             .walk(&call, &[Name::new(b"a").unwrap()], &mut |_| ());
         assert_eq!(walked, Err(RemoteError::not_sent(errno)));
     }
-    assert_eq!(filesystem.session.lock().table.fids_in_use(), 1);
+    assert_eq!(filesystem.line.session().lock().table.fids_in_use(), 1);
     drop((root, filesystem));
     assert_eq!(thread.join().unwrap(), ["Tclunk"]);
 }
@@ -395,7 +396,7 @@ fn data_that_nobody_wants_any_more_is_skipped() {
         peer.reply(getattr.tag, attr(dir(1), 0o40755));
         assert!(stat.join().unwrap().is_ok());
     });
-    assert_eq!(filesystem.session.lock().table.tags_in_use(), 0);
+    assert_eq!(filesystem.line.session().lock().table.tags_in_use(), 0);
 }
 
 #[test]
@@ -495,7 +496,7 @@ fn a_prompt_close_that_is_given_up_still_ends_the_fid() {
         "closing is idempotent"
     );
     root.file.attr(&Call::default(), AttrMask::BASIC).unwrap();
-    assert_eq!(filesystem.session.lock().table.fids_in_use(), 1);
+    assert_eq!(filesystem.line.session().lock().table.fids_in_use(), 1);
     thread.join().unwrap();
 }
 
@@ -549,9 +550,9 @@ fn a_walk_of_many_names_that_is_given_up_leaves_no_fid_behind() {
     };
     let result = root.file.walk(&call, &names, &mut |_| panic!("found"));
     assert_ne!(result, Ok(WalkEnd::Complete));
-    while filesystem.session.lock().table.fids_in_use() > 1 {
+    while filesystem.line.session().lock().table.fids_in_use() > 1 {
         root.file.attr(&Call::default(), AttrMask::BASIC).unwrap();
     }
-    filesystem.session.shutdown();
+    filesystem.line.session().shutdown();
     assert_eq!(thread.join().unwrap(), 3);
 }

@@ -114,7 +114,7 @@ fn counts_beyond_what_was_asked_end_the_connection() {
         (0, Some(RemoteError::unknown(Errno::EIO)))
     );
     assert_eq!(buffer, [0; 10]);
-    assert!(filesystem.session.lock().dead);
+    assert!(filesystem.line.session().lock().dead);
     thread.join().unwrap();
 
     let (filesystem, root, thread) = attached(Version::Base, |peer| {
@@ -132,7 +132,7 @@ fn counts_beyond_what_was_asked_end_the_connection() {
         .walk(&Call::default(), &[name], &mut |_| ())
         .unwrap_err();
     assert_eq!(error, RemoteError::unknown(Errno::EIO));
-    assert!(filesystem.session.lock().dead);
+    assert!(filesystem.line.session().lock().dead);
     thread.join().unwrap();
 }
 
@@ -163,7 +163,7 @@ fn a_directory_entry_that_does_not_decode_ends_the_connection() {
     let handle = root.file.open(&call, mode).unwrap();
     let listed = handle.read_dir(&call, Default::default(), &mut |_| panic!("an entry"));
     assert_eq!(listed, Err(RemoteError::unknown(Errno::EIO)));
-    assert!(filesystem.session.lock().dead);
+    assert!(filesystem.line.session().lock().dead);
     thread.join().unwrap();
 }
 

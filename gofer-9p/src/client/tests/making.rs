@@ -68,7 +68,10 @@ fn a_file_made_and_replaced_meanwhile_is_stale_and_leaves_no_fid() {
     for _ in 0..2 {
         session.file().attr(&CALL, AttrMask::BASIC).unwrap();
     }
-    assert_eq!(session.filesystem.session.lock().table.fids_in_use(), 1);
+    assert_eq!(
+        session.filesystem.line.session().lock().table.fids_in_use(),
+        1
+    );
 }
 
 #[test]

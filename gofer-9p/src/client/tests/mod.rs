@@ -2,6 +2,7 @@
 
 mod agreeable;
 mod connecting;
+mod connecting_again;
 mod data;
 mod flushing;
 mod losing;

@@ -82,7 +82,8 @@ fn every_caller_gets_its_own_reply() {
             });
         }
     });
-    let state = filesystem.session.lock();
+    let session = filesystem.line.session();
+    let state = session.lock();
     // At most the clunks of the last files are still on their way.
     assert!(
         state.table.fids_in_use() <= 13,
@@ -134,7 +135,8 @@ fn callers_that_give_up_at_any_moment_disturb_nobody_and_leak_nothing() {
     });
     // Late replies and clunks are seen to in passing.
     let settled = || {
-        let state = filesystem.session.lock();
+        let session = filesystem.line.session();
+        let state = session.lock();
         (state.table.tags_in_use(), state.table.fids_in_use()) == (0, 1)
     };
     let patience = Instant::now() + Duration::from_secs(20);
@@ -355,7 +357,7 @@ fn a_request_left_to_a_kick_that_does_not_come_back_is_sent() {
         peer.reply(clunk.tag, Rclunk {});
         peer.getattr(file(1), 0o100644);
     });
-    session.set(filesystem.session.clone()).ok().unwrap();
+    session.set(filesystem.line.session()).ok().unwrap();
     let found = walk(&root, b"a");
     std::thread::scope(|scope| {
         scope.spawn(move || found.file.release(Promptness::Prompt));

@@ -83,7 +83,10 @@ fn a_short_walk_is_missing_and_its_fid_clunked_without_regard_to_the_answer() {
     session.file().attr(&CALL, AttrMask::BASIC).unwrap();
     session.file().attr(&CALL, AttrMask::BASIC).unwrap();
     // The root and `a`: the number of the short walk is free.
-    assert_eq!(session.filesystem.session.lock().table.fids_in_use(), 2);
+    assert_eq!(
+        session.filesystem.line.session().lock().table.fids_in_use(),
+        2
+    );
 }
 
 #[test]
