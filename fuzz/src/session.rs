@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use gofer_server_mock::host::{Export, Fifos, Policy, Sockets};
+use gofer_server_mock::host::{Export, Fifos, Policy, Sockets, Users};
 use gofer_server_mock::limits::Limits;
 use gofer_server_mock::server::{Protocol, serve};
 use gofer_transport::Stream;
@@ -99,6 +99,7 @@ impl Session {
             sockets: Sockets::All,
             fifos: Fifos::Open,
             donate: true,
+            users: Users::Server,
         };
         let tree = tree();
         let export = Export::open(tree.path(), policy).expect("open the directory");

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigExport};
-use crate::host::{Fifos, Policy, Sockets};
+use crate::host::{Fifos, Policy, Sockets, Users};
 use crate::limits::Limits;
 use crate::listen::Address;
 use crate::sandbox;
@@ -68,6 +68,11 @@ pub(crate) struct Serve {
     /// themselves; devices do not open with it, FIFOs and sockets do. Needs CAP_SYS_ADMIN.
     #[arg(long, conflicts_with = "no_donate")]
     pub(crate) donate_root: bool,
+    /// As whom the requests of 9P clients are carried out: as whom the server runs, as whom each
+    /// attach names (believed as it is), or all as one. Others than the server need root; their
+    /// groups are those of /etc/passwd and /etc/group at the start [default: server].
+    #[arg(long, value_name = "server|attach|squash=UID:GID")]
+    pub(crate) users: Option<UsersArg>,
     /// What this process gives up before it serves: files beyond the exports, system calls and
     /// capabilities it does not need [default: auto].
     #[arg(long, value_name = "MODE")]
@@ -126,6 +131,27 @@ impl From<SocketsArg> for Sockets {
             SocketsArg::Create => Sockets::Create,
             SocketsArg::All => Sockets::All,
         }
+    }
+}
+
+/// `--users`.
+#[derive(serde::Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(try_from = "String")]
+pub(crate) struct UsersArg(Users);
+
+impl FromStr for UsersArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<UsersArg, String> {
+        text.parse().map(UsersArg)
+    }
+}
+
+impl TryFrom<String> for UsersArg {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<UsersArg, String> {
+        text.parse()
     }
 }
 
@@ -251,6 +277,7 @@ impl Serve {
                 config.donate
             },
             donate_root: config.donate_root,
+            users: config.users,
             flags: self,
         };
         let exports = match (&self.root, self.exports.is_empty()) {
@@ -300,6 +327,7 @@ struct Shared<'a> {
     fifos: Option<FifosArg>,
     donate: Option<bool>,
     donate_root: Option<bool>,
+    users: Option<UsersArg>,
     flags: &'a Serve,
 }
 
@@ -338,12 +366,20 @@ impl Shared<'_> {
                 "{root}: the file says not to donate, so the root cannot be donated either"
             ));
         }
+        let users = flags.users.or(export.users).or(self.users);
+        let users = users.map_or(Users::Server, |UsersArg(users)| users);
+        if users != Users::Server && protocol == Protocol::Lisafs {
+            return Err(format!(
+                "{root}: lisafs clients name no user, so --users is for 9p only"
+            ));
+        }
         Ok(ExportPlan {
             policy: Policy {
                 readonly: export.mode == Mode::Ro,
                 sockets: sockets.map(Sockets::from).unwrap_or_default(),
                 fifos: fifos.map(Fifos::from).unwrap_or_default(),
                 donate,
+                users,
             },
             donate_root,
             protocol,

@@ -6,6 +6,7 @@
 //! host-fifo = "none"
 //! donate = true
 //! donate-root = false
+//! users = "server"         # or "attach", or "squash=UID:GID"
 //! sandbox = "auto"
 //!
 //! [limits]
@@ -27,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::cli::{FifosArg, Mode, ProtocolArg, SocketsArg, descriptor};
+use crate::cli::{FifosArg, Mode, ProtocolArg, SocketsArg, UsersArg, descriptor};
 use crate::limits::Limits;
 use crate::listen::Address;
 use crate::run::reason;
@@ -45,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) host_fifo: Option<FifosArg>,
     pub(crate) donate: Option<bool>,
     pub(crate) donate_root: Option<bool>,
+    pub(crate) users: Option<UsersArg>,
     pub(crate) sandbox: Option<sandbox::Mode>,
     pub(crate) limits: ConfigLimits,
     #[serde(rename = "export")]
@@ -66,6 +68,7 @@ pub(crate) struct ConfigExport {
     pub(crate) host_fifo: Option<FifosArg>,
     pub(crate) donate: Option<bool>,
     pub(crate) donate_root: Option<bool>,
+    pub(crate) users: Option<UsersArg>,
 }
 
 /// `[limits]`.

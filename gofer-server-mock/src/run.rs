@@ -21,7 +21,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::cli::{self, Endpoint, ExportPlan, Plan, Serve};
 use crate::config::Config;
-use crate::host::{Export, Fifos, raise_descriptor_limit};
+use crate::host::{Export, Fifos, Users, raise_descriptor_limit};
 use crate::limits::Limits;
 use crate::listen::Listener;
 use crate::sandbox::{self, Needs, Root};
@@ -226,6 +226,10 @@ impl Daemon {
                     "{}: neither a directory nor a regular file",
                     root.display()
                 )),
+                Errno::PERM if policy.users != Users::Server => Failure::Failed(format!(
+                    "cannot act as others (--users {}): only root can",
+                    policy.users
+                )),
                 error => Failure::failed(root.display())(error.into()),
             })?;
             if donate_root {
@@ -287,6 +291,7 @@ impl Daemon {
                 readonly: policy.readonly,
             });
             needs.connect |= policy.allows_connect();
+            needs.users |= export.acts_for_others();
             needs.bind |= policy.allows_bind() && !policy.readonly;
         }
         let listeners = self.doors.iter().map(|door| &door.listener);

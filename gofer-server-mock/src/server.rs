@@ -66,6 +66,11 @@ pub fn serve(
     tracing::debug!(?protocol, "session starts");
     match protocol {
         Protocol::P9 => crate::p9::serve(stream, export, limits),
+        // Its clients say whom files are for, and not who they are.
+        Protocol::Lisafs | Protocol::Auto if export.acts_for_others() => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "lisafs clients name no user, and this export acts for users",
+        )),
         Protocol::Lisafs | Protocol::Auto if stream.kind() != TransportKind::Unix => Err(
             io::Error::new(io::ErrorKind::InvalidInput, "lisafs needs a Unix socket"),
         ),

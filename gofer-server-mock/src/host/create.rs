@@ -158,6 +158,12 @@ impl Node {
     ) -> Result<Found> {
         let found = self.lookup(name)?;
         made.check(&found.stat)?;
+        // Not asked for what it has already: whoever may make a file need not be allowed to give
+        // it away, in a directory that passes its group on above all.
+        let owner = Owner {
+            uid: owner.uid.filter(|&uid| uid != found.stat.stx_uid),
+            gid: owner.gid.filter(|&gid| gid != found.stat.stx_gid),
+        };
         if owner == Owner::default() {
             return Ok(found);
         }

@@ -28,6 +28,7 @@ impl Export {
         Ok(Arc::new(Export {
             root,
             copy: Some(copy),
+            identities: self.identities.clone(),
         }))
     }
 

@@ -5,6 +5,8 @@
 //!   involves names or attributes starts from one. The locks are described in `node.rs`.
 //! - [`OpenFile`]: a file opened for data or a directory opened for its entries.
 //! - [`BoundSocket`]: a Unix socket that was bound to a name in the tree.
+//! - [`User`]: somebody whom a thread can act as for a while; then the host's checks and the owner
+//!   of what is made are that user's.
 //!
 //! # Confinement
 //! No operation resolves a path. A lookup takes one checked [`Name`] relative to the descriptor of
@@ -20,6 +22,7 @@
 mod attr;
 mod children;
 mod create;
+mod credentials;
 mod donate;
 mod mounts;
 mod names;
@@ -30,6 +33,7 @@ mod socket;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +42,7 @@ use gofer_transport::DetachedMount;
 
 pub use attr::{Edit, SetTime};
 pub use create::Created;
+pub use credentials::{Acting, User};
 pub use mounts::MountPoints;
 pub use node::{Found, HeldNames, Identity, Node};
 pub use open::{DirEntry, Listed, OpenFile, record_size};
@@ -45,6 +50,9 @@ pub use rustix::fs::{FileType, OFlags, StatFs};
 pub use rustix::io::Errno;
 pub use socket::{Bound, BoundSocket};
 pub use sys::{limit_descriptors, raise_descriptor_limit};
+pub use users::{UserDatabase, Users};
+
+use users::Identities;
 
 /// What `statx(2)` tells, as the kernel lays it out.
 pub type Stat = rustix::fs::Statx;
@@ -88,6 +96,8 @@ pub struct Policy {
     pub fifos: Fifos,
     /// Whether clients get host descriptors of the files they open.
     pub donate: bool,
+    /// As whom requests are carried out, by protocols that can say who asks.
+    pub users: Users,
 }
 
 impl Policy {
@@ -149,14 +159,31 @@ pub struct Export {
     root: Arc<Node>,
     /// What descriptors of the root are opened in, where clients are given them.
     copy: Option<DetachedMount>,
+    identities: Arc<Identities>,
 }
 
 impl Export {
     /// Opens `root`, a directory or a regular file; anything else is `EINVAL`. Links in `root`
-    /// itself are followed: it is the operator's path, not a client's.
+    /// itself are followed: it is the operator's path, not a client's. `EPERM` when this process
+    /// cannot act as the users of `policy`.
+    ///
+    /// With [`Users::Attach`] reads who the host's users are.
     pub fn open(root: &Path, policy: Policy) -> Result<Arc<Export>> {
-        let root = Node::root(root, policy)?;
-        Ok(Arc::new(Export { root, copy: None }))
+        let database = match policy.users {
+            Users::Attach => UserDatabase::of_host().map_err(|error| users::errno(&error))?,
+            Users::Server | Users::Squash { .. } => UserDatabase::default(),
+        };
+        Export::open_for(root, policy, database)
+    }
+
+    /// As [`Export::open`], for the users of `database`.
+    pub fn open_for(root: &Path, policy: Policy, database: UserDatabase) -> Result<Arc<Export>> {
+        let identities = Identities::new(policy.users, database)?;
+        Ok(Arc::new(Export {
+            root: Node::root(root, policy)?,
+            copy: None,
+            identities: Arc::new(identities),
+        }))
     }
 
     /// The root.
@@ -167,5 +194,16 @@ impl Export {
     /// What clients may do.
     pub fn policy(&self) -> &Policy {
         self.root.policy()
+    }
+
+    /// As whom the requests of somebody are carried out who names itself by `number`, or, without
+    /// one, by `name`. `EINVAL` for a number that nobody has.
+    pub fn user(&self, number: Option<u32>, name: &[u8]) -> Result<User> {
+        self.identities.user(number, name)
+    }
+
+    /// Whether requests are carried out as others than the server.
+    pub fn acts_for_others(&self) -> bool {
+        self.identities.are_others()
     }
 }

@@ -119,7 +119,11 @@ pub(super) fn own_descriptors() -> Result<BorrowedFd<'static>> {
 pub(super) fn reopen(fd: impl AsFd, flags: OFlags) -> Result<OwnedFd> {
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
     if flags.contains(OFlags::DIRECTORY) {
-        return rustix::fs::openat(fd, c".", flags, Mode::empty());
+        match rustix::fs::openat(&fd, c".", flags, Mode::empty()) {
+            // It may be read but not searched, which this looked like.
+            Err(Errno::ACCESS) => {}
+            opened => return opened,
+        }
     }
     let own = own_descriptors()?;
     rustix::fs::openat(own, DecInt::from_fd(fd), flags, Mode::empty())

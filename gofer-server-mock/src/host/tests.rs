@@ -12,6 +12,7 @@ const WRITABLE: Policy = Policy {
     sockets: Sockets::All,
     fifos: Fifos::Open,
     donate: true,
+    users: Users::Server,
 };
 
 fn name(text: &str) -> Name<'_> {

@@ -8,7 +8,7 @@ use gofer_9p::wire::{Fid, XattrFlags};
 use parking_lot::Mutex;
 
 use super::locks::Handle;
-use crate::host::{Errno, Node, OpenFile, Result};
+use crate::host::{Errno, Node, OpenFile, Result, User};
 
 /// Largest value of an extended attribute on Linux, and so the most a fid keeps of one.
 pub(super) const XATTR_SIZE_MAX: usize = 65_536;
@@ -21,9 +21,18 @@ const XATTR_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) node: Arc<Node>,
-    /// Where the attach was; `..` does not lead further up (9P 8.3).
-    pub(super) root: Arc<Node>,
+    /// Which Tattach the fid comes from.
+    pub(super) attach: Arc<Attach>,
     pub(super) state: State,
+}
+
+/// What a Tattach hands down to every fid that comes from it (9P 5.1).
+#[derive(Debug)]
+pub(super) struct Attach {
+    /// Where it was; `..` does not lead further up (9P 8.3).
+    pub(super) root: Arc<Node>,
+    /// As whom requests are carried out.
+    pub(super) user: User,
 }
 
 /// The states of 9P 5.2.
@@ -55,10 +64,10 @@ pub(super) struct XattrWrite {
 }
 
 impl Target {
-    pub(super) fn unopened(node: Arc<Node>, root: Arc<Node>) -> Target {
+    pub(super) fn unopened(node: Arc<Node>, attach: Arc<Attach>) -> Target {
         Target {
             node,
-            root,
+            attach,
             state: State::Unopened,
         }
     }
@@ -67,7 +76,7 @@ impl Target {
     pub(super) fn with(&self, state: State) -> Target {
         Target {
             node: self.node.clone(),
-            root: self.root.clone(),
+            attach: self.attach.clone(),
             state,
         }
     }

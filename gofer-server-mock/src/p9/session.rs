@@ -11,7 +11,7 @@ use gofer_transport::TransportKind;
 use super::fids::{Fids, Target};
 use super::reply::Reply;
 use super::{SHARED, locks};
-use crate::host::{Errno, Export, Identity, Result, Stat};
+use crate::host::{Acting, Errno, Export, Identity, Result, Stat};
 use crate::limits::Limits;
 
 /// Tells the sessions of this process apart.
@@ -98,6 +98,14 @@ impl Session {
     /// What `fid` stands for.
     pub(super) fn target(&self, fid: Fid) -> Result<Arc<Target>> {
         self.fids.get(fid)
+    }
+
+    /// What `fid` stands for, and the calling thread acts as its user while the second lives. For
+    /// requests that the host checks, or that make files.
+    pub(super) fn act(&self, fid: Fid) -> Result<(Arc<Target>, Acting)> {
+        let target = self.target(fid)?;
+        let acting = target.attach.user.assume()?;
+        Ok((target, acting))
     }
 
     /// The qid of the file that `stat` describes.

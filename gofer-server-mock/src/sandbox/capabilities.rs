@@ -25,12 +25,17 @@ const FILES: CapabilitySet = CapabilitySet::CHOWN
     // File capabilities in a tree that is unpacked by a client.
     .union(CapabilitySet::SETFCAP);
 
-/// Connecting to sockets with the ids a client names.
+/// Connecting to sockets with the ids a client names, and acting as the users of an export. While a
+/// thread acts as somebody else than root, none of these and of the others is effective.
 const IDS: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID);
 
 /// Leaves this thread the needed ones of those it has.
 pub(super) fn drop_unneeded(needs: &Needs<'_>) -> Result<String, String> {
-    let wanted = if needs.connect { FILES | IDS } else { FILES };
+    let wanted = if needs.connect || needs.users {
+        FILES | IDS
+    } else {
+        FILES
+    };
     drop_all_but(wanted).map_err(|error| crate::run::reason(&error.into()))
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Needs<'a> {
     pub(crate) connect: bool,
     /// Whether an export lets clients bind sockets.
     pub(crate) bind: bool,
+    /// Whether requests of an export are carried out as others than the server.
+    pub(crate) users: bool,
 }
 
 /// What became of a part: what it says of itself, or why it could not be applied.

@@ -132,9 +132,11 @@ const HARMLESS: &[c_long] = &[
     libc::SYS_getgid,
 ];
 
-/// Connecting to sockets of the host (`--host-uds open` and `all`), as whom the client names.
-const CONNECT: &[c_long] = &[
-    libc::SYS_connect,
+/// Connecting to sockets of the host (`--host-uds open` and `all`).
+const CONNECT: &[c_long] = &[libc::SYS_connect];
+
+/// Connecting as whom the client names, and acting as the users of an export (`--users`).
+const IDS: &[c_long] = &[
     libc::SYS_setgroups,
     libc::SYS_setresuid,
     libc::SYS_setresgid,
@@ -179,6 +181,9 @@ fn rules(needs: &Needs<'_>) -> Result<Rules, seccompiler::BackendError> {
     }
     if needs.connect {
         allow(CONNECT);
+    }
+    if needs.connect || needs.users {
+        allow(IDS);
     }
     if needs.bind {
         allow(BIND);
@@ -230,7 +235,24 @@ mod tests {
         assert!(has(true, false, libc::SYS_socket) && has(false, true, libc::SYS_socket));
         assert!(has(true, false, libc::SYS_connect) && !has(false, true, libc::SYS_connect));
         assert!(has(false, true, libc::SYS_bind) && !has(true, false, libc::SYS_bind));
-        assert!(!has(false, true, libc::SYS_setresuid));
+    }
+
+    #[test]
+    fn ids_are_changed_only_where_a_policy_needs_it() {
+        let has = |needs| rules(&needs).unwrap().contains_key(&libc::SYS_setresuid);
+        let none = Needs::default;
+        assert!(!has(Needs {
+            bind: true,
+            ..none()
+        }));
+        assert!(has(Needs {
+            connect: true,
+            ..none()
+        }));
+        assert!(has(Needs {
+            users: true,
+            ..none()
+        }));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use gofer_lisafs::wire::{
     ErrorResp, Fdid, Inode, Message, Mid, MountResp, Request, SocketHeader, Strings, WalkReq,
     WalkResp,
 };
-use gofer_server_mock::host::{Export, Fifos, Policy, Sockets};
+use gofer_server_mock::host::{Export, Fifos, Policy, Sockets, Users};
 use gofer_server_mock::limits::Limits;
 use gofer_server_mock::server::{Protocol, spawn};
 use gofer_transport::{FdQueue, Stream, Wait};
@@ -25,6 +25,7 @@ pub const ALL: Policy = Policy {
     sockets: Sockets::All,
     fifos: Fifos::Open,
     donate: true,
+    users: Users::Server,
 };
 
 /// Everything is allowed but changes.

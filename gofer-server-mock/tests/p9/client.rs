@@ -178,6 +178,17 @@ impl Client {
         })
     }
 
+    /// Makes `fid` the root for a user, by number or by name.
+    pub fn attach_as(&self, fid: Fid, uname: &str, n_uname: u32) -> Result<Answer, u32> {
+        self.ask(&Tattach {
+            fid,
+            afid: Fid::NONE,
+            uname: uname.as_bytes(),
+            aname: b"",
+            n_uname,
+        })
+    }
+
     /// Walks; the qids.
     pub fn walk(&self, fid: Fid, newfid: Fid, names: &[&str]) -> Result<Vec<Qid>, u32> {
         let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();

@@ -27,7 +27,7 @@ impl Session {
 
     /// Changes attributes (9P 8.16).
     pub(super) fn setattr(&self, request: Tsetattr) -> Result<Rsetattr> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         self.change(&target, &request)?;
         Ok(Rsetattr {})
     }
@@ -77,7 +77,7 @@ impl Session {
             atime_sec,
             atime_nsec,
         )?;
-        let mtime = set_time(
+        let mut mtime = set_time(
             SetattrMask::MTIME,
             SetattrMask::MTIME_SET,
             mtime_sec,
@@ -87,7 +87,13 @@ impl Session {
         if asked(SetattrMask::SIZE) {
             match &target.state {
                 // The mode of the file does not matter any more.
-                State::Open(open) if open.file.can_write() => open.file.set_size(request.size)?,
+                State::Open(open) if open.file.can_write() => {
+                    open.file.set_size(request.size)?;
+                    if mtime == SetTime::Now {
+                        // It is done, also where the user may not set times any more.
+                        mtime = SetTime::Omit;
+                    }
+                }
                 _ => node.edit()?.set_size(request.size)?,
             }
         }

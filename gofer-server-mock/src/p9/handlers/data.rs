@@ -40,7 +40,8 @@ impl Session {
 
     /// Writes to a file, or the value of an attribute before it is stored (9P 8.7).
     pub(super) fn write(&self, request: Twrite<'_>) -> Result<Rwrite> {
-        let target = self.target(request.fid)?;
+        // Whoever writes clears set-user-id bits, unless it may set them.
+        let (target, _acting) = self.act(request.fid)?;
         let data = request.data.as_bytes();
         let count = match &target.state {
             State::Open(open) => open.file.write_at(data, request.offset)?,
@@ -103,7 +104,7 @@ impl Session {
 
     /// fallocate(2) (9P 9.6).
     pub(super) fn allocate(&self, request: Tallocate) -> Result<Rallocate> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         self.check_writable()?;
         let file = &target.open()?.file;
         file.allocate(request.mode, request.offset, request.length)?;
@@ -137,7 +138,9 @@ fn dirent<'a>(target: &Target, entry: &DirEntry<'a>) -> Result<Dirent<'a>> {
     let dir = &target.node;
     let (file, file_type) = match entry.name {
         b"." => (dir.identity(), FileType::Directory),
-        b".." if dir.identity() == target.root.identity() => (dir.identity(), FileType::Directory),
+        b".." if dir.identity() == target.attach.root.identity() => {
+            (dir.identity(), FileType::Directory)
+        }
         b".." => (dir.parent().identity(), FileType::Directory),
         _ => {
             let ino = entry.ino;

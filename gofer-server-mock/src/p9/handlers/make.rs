@@ -36,7 +36,7 @@ impl Session {
     }
 
     fn make_dir(&self, request: Tumkdir<'_>) -> Result<Qid> {
-        let target = self.target(request.dfid)?;
+        let (target, _acting) = self.act(request.dfid)?;
         let name = Name::new(request.name)?;
         let owner = owner(request.uid, request.gid);
         let found = target.file()?.mkdir(name, request.mode & 0o7777, owner)?;
@@ -79,7 +79,7 @@ impl Session {
     }
 
     fn make_node(&self, request: Tumknod<'_>) -> Result<Qid> {
-        let target = self.target(request.dfid)?;
+        let (target, _acting) = self.act(request.dfid)?;
         let name = Name::new(request.name)?;
         let file_type = match FileType::from_raw_mode(request.mode) {
             FileType::Directory | FileType::Symlink => return Err(Errno::INVAL),
@@ -120,7 +120,7 @@ impl Session {
     }
 
     fn make_symlink(&self, request: Tusymlink<'_>) -> Result<Qid> {
-        let target = self.target(request.dfid)?;
+        let (target, _acting) = self.act(request.dfid)?;
         let name = Name::new(request.name)?;
         let owner = owner(request.uid, request.gid);
         let found = target.file()?.symlink(name, request.symtgt, owner)?;

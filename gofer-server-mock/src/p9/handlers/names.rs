@@ -14,7 +14,7 @@ use crate::p9::session::Session;
 impl Session {
     /// Gives a file another name; a symbolic link is linked itself (9P 8.20).
     pub(super) fn link(&self, request: Tlink<'_>) -> Result<Rlink> {
-        let dir = self.target(request.dfid)?;
+        let (dir, _acting) = self.act(request.dfid)?;
         let target = self.target(request.fid)?;
         dir.file()?.link(target.file()?, Name::new(request.name)?)?;
         Ok(Rlink {})
@@ -22,7 +22,7 @@ impl Session {
 
     /// Moves the file of a fid; the fid goes with it (9P 8.13).
     pub(super) fn rename(&self, request: Trename<'_>) -> Result<Rrename> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         let dir = self.target(request.dfid)?;
         below_root(&target)?.move_to(dir.file()?, Name::new(request.name)?)?;
         Ok(Rrename {})
@@ -30,7 +30,7 @@ impl Session {
 
     /// renameat(2); every fid of what moves goes with it (9P 8.25).
     pub(super) fn rename_at(&self, request: Trenameat<'_>) -> Result<Rrenameat> {
-        let old_dir = self.target(request.olddirfid)?;
+        let (old_dir, _acting) = self.act(request.olddirfid)?;
         let new_dir = self.target(request.newdirfid)?;
         let old_name = Name::new(request.oldname)?;
         let new_name = Name::new(request.newname)?;
@@ -42,7 +42,7 @@ impl Session {
 
     /// unlinkat(2); fids of the file stay (9P 8.26).
     pub(super) fn unlink_at(&self, request: Tunlinkat<'_>) -> Result<Runlinkat> {
-        let dir = self.target(request.dirfid)?;
+        let (dir, _acting) = self.act(request.dirfid)?;
         if !UnlinkFlags::REMOVEDIR.contains(request.flags) {
             return Err(Errno::INVAL);
         }
@@ -56,6 +56,7 @@ impl Session {
     /// it (9P 8.5).
     pub(super) fn remove(&self, request: Tremove) -> Result<Rremove> {
         let target = self.fids.remove(request.fid)?;
+        let _acting = target.attach.user.assume()?;
         below_root(&target)?.remove()?;
         Ok(Rremove {})
     }
@@ -64,7 +65,7 @@ impl Session {
 /// The file of a fid that may be moved and removed: `EINVAL` for the root of an attach.
 fn below_root(target: &Target) -> Result<&Arc<Node>> {
     let node = target.file()?;
-    if node.identity() == target.root.identity() {
+    if node.identity() == target.attach.root.identity() {
         return Err(Errno::INVAL);
     }
     Ok(node)

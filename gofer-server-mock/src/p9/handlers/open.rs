@@ -20,7 +20,7 @@ const DATAGRAM: u32 = 2;
 impl Session {
     /// Opens the file of an unopened fid (9P 8.9). A descriptor may go with the reply.
     pub(super) fn open(&self, request: Tlopen, reply: &mut Reply) -> Result<()> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         let node = target.unopened_file()?;
         // Exclusive and creating opens are Tlcreate's.
         let flags = host_flags(request.flags)? - OFlags::EXCL;
@@ -59,7 +59,7 @@ impl Session {
     /// Connects to a Unix socket; the connected descriptor goes with the reply (9P 9.5). Refused
     /// where the policy or the transport has no way for it.
     pub(super) fn connect(&self, request: Tlconnect, reply: &mut Reply) -> Result<()> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         let node = target.file()?;
         let types: &[u32] = match request.socket_type {
             SocketType::STREAM => &[STREAM],
@@ -99,7 +99,7 @@ impl Session {
         mode: u32,
         owner: Owner,
     ) -> Result<(Arc<Target>, Created)> {
-        let target = self.target(fid)?;
+        let (target, _acting) = self.act(fid)?;
         let dir = target.unopened_file()?;
         if !dir.is_dir() {
             return Err(Errno::NOTDIR);
@@ -123,7 +123,7 @@ impl Session {
         let handle = self.lock_handle(node.identity());
         let target = Target {
             node,
-            root: before.root.clone(),
+            attach: before.attach.clone(),
             state: State::Open(Open { file, handle }),
         };
         self.fids.replace(fid, before, target)

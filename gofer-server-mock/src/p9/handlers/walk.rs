@@ -65,7 +65,7 @@ impl Session {
         request: Tmultigetattr<'_>,
         reply: &mut Reply,
     ) -> Result<()> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         let start = target.file()?;
         let most = self.body_max() / Record::SIZE;
         let mut records = Vec::new();
@@ -99,7 +99,7 @@ impl Session {
 
     /// Walks as far as the names lead.
     fn go(&self, fid: Fid, new_fid: Fid, names: Names<'_>) -> Result<Walked> {
-        let from = self.target(fid)?;
+        let (from, _acting) = self.act(fid)?;
         let mut walked = Walked {
             end: from.file()?.clone(),
             from,
@@ -116,7 +116,7 @@ impl Session {
             return Err(Errno::INVAL);
         }
         for name in names.iter() {
-            match step(&walked.from.root, &walked.end, name) {
+            match step(&walked.from.attach.root, &walked.end, name) {
                 Ok(Found { node, stat }) => {
                     walked.qids.push(self.qid(&stat));
                     walked.end = node;
@@ -133,7 +133,7 @@ impl Session {
 
     /// Makes `new_fid` of where a whole walk led.
     fn settle(&self, fid: Fid, new_fid: Fid, walked: &Walked) -> Result<()> {
-        let target = Target::unopened(walked.end.clone(), walked.from.root.clone());
+        let target = Target::unopened(walked.end.clone(), walked.from.attach.clone());
         if new_fid == fid {
             self.fids.replace(fid, &walked.from, target)
         } else {

@@ -16,7 +16,7 @@ impl Session {
     /// Makes `newfid` of an attribute's value, or of the list of names when `name` is empty, as it
     /// is now (9P 8.17).
     pub(super) fn xattr_walk(&self, request: Txattrwalk<'_>) -> Result<Rxattrwalk> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         let node = target.file()?;
         self.fids.check_new(request.newfid)?;
         let bytes = match request.name {
@@ -33,7 +33,7 @@ impl Session {
     /// Turns an unopened fid into one that takes an attribute's value; the clunk stores it
     /// (9P 8.18). What can be known to fail then fails here.
     pub(super) fn xattr_create(&self, request: Txattrcreate<'_>) -> Result<Rxattrcreate> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         let node = target.unopened_file()?;
         self.check_writable()?;
         let size = usize::try_from(request.attr_size).unwrap_or(usize::MAX);
@@ -61,7 +61,7 @@ impl Session {
     /// The value, whole; the size in the request is a hint. `ERANGE` when no reply can hold it
     /// (9P 9.9).
     pub(super) fn get_xattr(&self, request: Tgetxattr<'_>, reply: &mut Reply) -> Result<()> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         let value = target.file()?.get_xattr(request.name)?;
         if value.len() > usize::from(u16::MAX) || value.len() + 2 > self.body_max() {
             return Err(Errno::RANGE);
@@ -71,7 +71,7 @@ impl Session {
 
     /// Sets an attribute (9P 9.9).
     pub(super) fn set_xattr(&self, request: Tsetxattr<'_>) -> Result<Rsetxattr> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         check_flags(request.flags)?;
         target
             .file()?
@@ -81,7 +81,7 @@ impl Session {
 
     /// The names of all attributes (9P 9.10).
     pub(super) fn list_xattr(&self, request: Tlistxattr, reply: &mut Reply) -> Result<()> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         let list = target.file()?.list_xattr()?;
         let names: Vec<&[u8]> = list
             .split(|&byte| byte == 0)
@@ -97,7 +97,7 @@ impl Session {
 
     /// Removes an attribute (9P 9.10).
     pub(super) fn remove_xattr(&self, request: Tremovexattr<'_>) -> Result<Rremovexattr> {
-        let target = self.target(request.fid)?;
+        let (target, _acting) = self.act(request.fid)?;
         target.file()?.remove_xattr(request.name)?;
         Ok(Rremovexattr {})
     }

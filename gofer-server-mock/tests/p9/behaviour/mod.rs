@@ -8,6 +8,7 @@ mod locks;
 mod names;
 mod open;
 mod sockets;
+mod users;
 mod version;
 mod walk;
 mod xattrs;
