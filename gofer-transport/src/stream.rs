@@ -121,6 +121,16 @@ impl Stream {
         fds: Option<&mut FdQueue>,
         wait: &Wait<'_>,
     ) -> io::Result<usize> {
+        self.receive_vectored(&mut [IoSliceMut::new(into)], fds, wait)
+    }
+
+    /// As [`Stream::receive`], into several buffers, one after the other.
+    pub fn receive_vectored(
+        &self,
+        into: &mut [IoSliceMut<'_>],
+        fds: Option<&mut FdQueue>,
+        wait: &Wait<'_>,
+    ) -> io::Result<usize> {
         if wait.is_bounded() || self.kind == TransportKind::Pipes {
             self.wait_input(wait)?;
         }
@@ -272,19 +282,22 @@ impl Stream {
         (self.kind == TransportKind::Pipes).then(|| self.closed.as_fd())
     }
 
-    fn receive_once(&self, into: &mut [u8], fds: Option<&mut FdQueue>) -> io::Result<usize> {
+    fn receive_once(
+        &self,
+        into: &mut [IoSliceMut<'_>],
+        fds: Option<&mut FdQueue>,
+    ) -> io::Result<usize> {
         let Some(fds) = fds.filter(|_| self.kind == TransportKind::Unix) else {
-            return Ok(rustix::io::read(&self.input, into)?);
+            return Ok(match into {
+                // The usual receive, by the cheaper call.
+                [one] => rustix::io::read(&self.input, &mut **one)?,
+                _ => rustix::io::readv(&self.input, into)?,
+            });
         };
         let mut space =
             [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FdQueue::PER_RECEIVE))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let message = recvmsg(
-            &self.input,
-            &mut [IoSliceMut::new(into)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
+        let message = recvmsg(&self.input, into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
         take_fds(&mut control, message.flags, fds)?;
         Ok(message.bytes)
     }

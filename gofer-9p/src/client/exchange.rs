@@ -13,7 +13,7 @@ use gofer_vfs::remote::{RemoteError, RemoteResult};
 use parking_lot::MutexGuard;
 
 use super::fid::OwnedFid;
-use super::incoming::{End, Incoming, Sink};
+use super::incoming::{End, Incoming, Reading, Sink};
 use super::session::{Session, State};
 use super::table::{Effect, Reply, Violation};
 use crate::wire::{
@@ -361,7 +361,7 @@ impl<'s> Exchange<'s> {
     fn read<'g>(
         &self,
         mut state: MutexGuard<'g, State>,
-        mut sink: Option<&mut Sink<'_, '_>>,
+        sink: Option<&mut Sink<'_, '_>>,
     ) -> MutexGuard<'g, State>
     where
         's: 'g,
@@ -370,9 +370,13 @@ impl<'s> Exchange<'s> {
             return state;
         };
         drop(state);
+        let mut reading = Reading {
+            waiter: Some(self.waiter),
+            sink,
+            wait: &self.wait,
+        };
         let end = loop {
-            let waiter = Some(self.waiter);
-            match incoming.next(self.session, waiter, sink.as_deref_mut(), &self.wait) {
+            match incoming.next(self.session, &mut reading) {
                 Ok(false) => {}
                 Ok(true) | Err(End::GaveUp) => break None,
                 Err(End::Lost(reason)) => break Some(reason),
@@ -483,7 +487,7 @@ impl Session {
             }
             if let Some(incoming) = role.as_mut().filter(|_| woken) {
                 // Woken, and not for output.
-                match incoming.next(self, None, None, wait) {
+                match incoming.next(self, &mut Reading::for_others(wait)) {
                     Ok(_) => {}
                     Err(End::GaveUp) => break Ok(()),
                     Err(End::Lost(reason)) => break Err(reason),

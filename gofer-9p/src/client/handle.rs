@@ -309,23 +309,6 @@ impl<'a> Iterator for Slices<'a> {
     }
 }
 
-impl Sink<'_, '_> {
-    /// Copies data that came by way of a buffer.
-    fn fill(&mut self, mut start: usize, mut data: &[u8]) {
-        while !data.is_empty() {
-            let part = self.part(start, data.len());
-            let Some((now, later)) = data
-                .split_at_checked(part.len())
-                .filter(|(now, _)| !now.is_empty())
-            else {
-                return;
-            };
-            part.copy_from_slice(now);
-            (start, data) = (start + now.len(), later);
-        }
-    }
-}
-
 impl RemoteHandle for Handle {
     fn read_at(&self, call: &Call<'_>, into: &mut [IoSliceMut<'_>], offset: u64) -> Moved {
         let total = into.iter().map(|buffer| buffer.len()).sum();

@@ -1,21 +1,34 @@
-//! The reader's role: takes messages off the stream, one at a time, for whoever they are.
+//! The reader's role: takes off the stream whatever has arrived, and gives each reply to whom it
+//! belongs.
 //!
-//! A reader may leave in the middle of a message; the next one goes on there.
+//! One receive takes as much as there is, and small replies are cut from it. A large message
+//! that is not all there gets the rest of its bytes where they belong, without a copy. A reader
+//! may leave in the middle of a message; the next one goes on there.
 
-use std::io::IoSliceMut;
-use std::os::fd::OwnedFd;
+mod buffer;
+mod sink;
+
 use std::sync::atomic::Ordering::Relaxed;
 
-use gofer_transport::{FdQueue, Wait};
+use gofer_transport::Wait;
 
+use self::buffer::Buffer;
+pub(super) use self::sink::{Piece, Sink};
 use super::exchange::gave_up;
-use super::session::Session;
-use super::table::{Reply, Violation};
+use super::session::{Session, State};
+use super::table::{Expected, Reply, Violation};
 use crate::trace;
 use crate::wire::{Data, HEADER_SIZE, Header, Message, RMessage, Rread, Tag};
 
-/// Descriptors kept of one message. One is ever used; the rest is closed.
-const FDS_MAX: usize = 2;
+/// Bytes of the count before the data of an Rread.
+const COUNT_SIZE: usize = 4;
+
+/// A message above this size is not waited for in the buffer. A reader that expects so much data
+/// asks for no more than this at first, so that not more has to be copied.
+const SMALL_MAX: usize = 4096;
+
+/// Bytes that are skipped by one receive.
+const SKIP_SIZE: usize = 64 << 10;
 
 /// Why reading ended before the message did.
 #[derive(Debug)]
@@ -32,270 +45,256 @@ impl From<Violation> for End {
     }
 }
 
+/// Who reads, and what for.
+pub(super) struct Reading<'r, 's, 'a, 'b> {
+    pub(super) waiter: Option<usize>,
+    pub(super) sink: Option<&'r mut Sink<'a, 'b>>,
+    pub(super) wait: &'r Wait<'s>,
+}
+
 /// Where the stream stands.
 pub(super) struct Incoming {
     msize: u32,
-    head: [u8; HEADER_SIZE],
-    /// Bytes of `head` that are there.
-    have: usize,
-    fds: FdQueue,
-    stage: Stage,
+    /// What has arrived: the beginning of a message, or nothing, while `large` is there.
+    buffer: Buffer,
+    large: Option<Large>,
     scratch: Vec<u8>,
 }
 
-enum Stage {
-    /// Before or in a header.
-    Head,
-    /// In a body that goes to a buffer.
-    Body {
-        header: Header,
-        body: Vec<u8>,
-        filled: usize,
-        fd: Option<OwnedFd>,
-    },
-    /// In data that nobody wants any more.
-    Skip { header: Header, left: usize },
+/// A message whose beginning has arrived, and whose rest will not go by way of the buffer.
+struct Large {
+    header: Header,
+    /// Bytes of it that have not arrived.
+    left: usize,
+    reply: Reply,
+    to: To,
 }
 
-/// The buffers of somebody who reads a file: data goes there from the socket.
-pub(super) struct Sink<'a, 'b> {
-    pub(super) into: &'a mut [IoSliceMut<'b>],
-    pub(super) pieces: &'a [Piece],
-}
-
-/// Where the data of one Rread belongs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) tag: Tag,
-    /// Offset in the buffers, taken as one.
-    pub(super) start: usize,
-    pub(super) len: usize,
-}
-
-impl Sink<'_, '_> {
-    /// The buffer at `start`, as far as it is in one piece, at most `len` bytes.
-    pub(super) fn part(&mut self, mut start: usize, len: usize) -> &mut [u8] {
-        for buffer in self.into.iter_mut() {
-            if start < buffer.len() {
-                let end = buffer.len().min(start.saturating_add(len));
-                return buffer.get_mut(start..end).unwrap_or_default();
-            }
-            start -= buffer.len();
-        }
-        &mut []
-    }
-
-    fn piece(&self, tag: Tag) -> Option<Piece> {
-        self.pieces.iter().find(|piece| piece.tag == tag).copied()
-    }
+/// Where the next bytes of a large message go.
+#[derive(Clone, Copy)]
+enum To {
+    /// The body of the reply, from here on.
+    Body(usize),
+    /// The reader's buffers, between these offsets; the rest nowhere.
+    Sink(usize, usize),
+    Nowhere,
 }
 
 impl Incoming {
     pub(super) fn new(msize: u32) -> Incoming {
         Incoming {
             msize,
-            head: [0; HEADER_SIZE],
-            have: 0,
-            fds: FdQueue::new(FDS_MAX),
-            stage: Stage::Head,
+            buffer: Buffer::new(),
+            large: None,
             scratch: Vec::new(),
         }
     }
 
-    /// Takes in one message. Returns whether `waiter` now has all its replies.
+    /// Takes in at least one message, and all others that came along. Returns whether the waiter
+    /// who reads now has all its replies.
     pub(super) fn next(
         &mut self,
         session: &Session,
-        waiter: Option<usize>,
-        sink: Option<&mut Sink<'_, '_>>,
-        wait: &Wait<'_>,
+        reading: &mut Reading<'_, '_, '_, '_>,
     ) -> Result<bool, End> {
-        if let Stage::Head = self.stage {
-            self.receive_head(session, wait)?;
-            let header = Header::decode(&self.head, self.msize)
-                .map_err(|_| End::Lost("message of an impossible size"))?;
-            self.have = 0;
-            if let Some(reply) = self.begin(session, header, waiter, sink, wait)? {
-                return deliver(session, header.tag, reply, waiter);
+        loop {
+            let finished = match self.large.take() {
+                Some(large) => Some(self.finish(session, large, reading)?),
+                None => {
+                    let room = reading.room();
+                    let received = self.buffer.receive(&session.stream, room, reading.wait);
+                    counted(session, received, reading.wait)?;
+                    None
+                }
+            };
+            if session.tracer.is_on() {
+                self.buffer.each_whole(self.msize, |tag, kind, body| {
+                    session.trace_reply(tag, kind, body);
+                });
+            }
+            let mut state = session.lock();
+            let mut delivered = finished.is_some();
+            if let Some((tag, reply)) = finished {
+                deliver(&mut state, tag, reply)?;
+            }
+            self.buffer.assign(self.msize, &mut state.table);
+            while let Some((tag, reply)) = self.cut(&mut state, reading)? {
+                deliver(&mut state, tag, reply)?;
+                delivered = true;
+            }
+            if delivered {
+                let waiter = reading.waiter.and_then(|own| state.waiters.get(own));
+                return Ok(waiter.is_some_and(|waiter| waiter.pending == 0));
             }
         }
-        let (tag, reply) = self.finish(session, wait)?;
-        deliver(session, tag, reply, waiter)
     }
 
-    /// Receives up to the end of the header, with room for a descriptor: the first byte brings
-    /// it (9P 10.2).
-    fn receive_head(&mut self, session: &Session, wait: &Wait<'_>) -> Result<(), End> {
-        while let Some(rest) = self
-            .head
-            .get_mut(self.have..)
-            .filter(|rest| !rest.is_empty())
-        {
-            let received = session.stream.receive(rest, Some(&mut self.fds), wait);
-            self.have += counted(session, received, wait)?;
-        }
-        Ok(())
-    }
-
-    /// Decides where the body goes. Data for the sink is received here and now.
-    fn begin(
+    /// The next reply in the buffer, if it is whole. A large one that is not is begun.
+    fn cut(
         &mut self,
-        session: &Session,
-        header: Header,
-        waiter: Option<usize>,
-        sink: Option<&mut Sink<'_, '_>>,
-        wait: &Wait<'_>,
-    ) -> Result<Option<Reply>, End> {
-        let expected = session.lock().table.expect(header.kind, header.tag)?;
-        let fd = self.fds.pop().filter(|_| expected.takes_fd);
-        self.fds.clear();
-        let own = waiter.is_some() && expected.waiter == waiter && header.kind == Rread::KIND;
-        let (mut body, size) = (expected.body, header.body_size());
-        if let Some(sink) = sink.filter(|_| own)
-            && let Some(piece) = sink.piece(header.tag)
-            && size >= 4
-        {
-            return self
-                .receive_data(session, header, body, sink, piece, wait)
-                .map(Some);
-        }
-        // The buffer was used before, or is small: what a peer announces is bounded by msize.
-        body.clear();
-        body.resize(size, 0);
-        self.stage = Stage::Body {
-            header,
-            body,
-            filled: 0,
-            fd,
+        state: &mut State,
+        reading: &mut Reading<'_, '_, '_, '_>,
+    ) -> Result<Option<(Tag, Reply)>, End> {
+        let Some(header) = self.buffer.header(self.msize)? else {
+            return Ok(None);
         };
+        let (size, have) = (header.size as usize, self.buffer.len());
+        // Of a large message enough must be there to say where the rest goes.
+        if have < size && (size <= SMALL_MAX || have < HEADER_SIZE + COUNT_SIZE) {
+            return Ok(None);
+        }
+        let Expected {
+            mut body,
+            takes_fd,
+            waiter,
+        } = state.table.expect(header.kind, header.tag)?;
+        let fd = self.buffer.take_fd().filter(|_| takes_fd);
+        let content = self.buffer.take(size);
+        let content = content.get(HEADER_SIZE..).unwrap_or_default();
+        body.clear();
+        let own = reading.waiter.is_some() && waiter == reading.waiter;
+        let placed = match own && header.kind == Rread::KIND {
+            true => reading.place(header, content)?,
+            false => None,
+        };
+        let to = placed.map_or(To::Body(content.len()), |(to, _)| to);
+        if placed.is_none() {
+            body.extend_from_slice(content);
+            // What a peer announces is bounded by msize.
+            body.resize(header.body_size(), 0);
+        }
+        let reply = Reply {
+            kind: header.kind,
+            body,
+            fd,
+            placed: placed.map(|(_, len)| len),
+        };
+        if have >= size {
+            return Ok(Some((header.tag, reply)));
+        }
+        self.large = Some(Large {
+            header,
+            left: size - have,
+            reply,
+            to,
+        });
         Ok(None)
     }
 
-    /// Receives the body of an Rread straight to where it belongs.
-    fn receive_data(
+    /// Receives what is left of a large message. A reader that leaves lets its data be skipped.
+    fn finish(
         &mut self,
         session: &Session,
-        header: Header,
-        mut body: Vec<u8>,
-        sink: &mut Sink<'_, '_>,
-        piece: Piece,
-        wait: &Wait<'_>,
-    ) -> Result<Reply, End> {
-        let mut left = header.body_size();
-        let mut count = [0; 4];
-        let mut at = 0;
-        while let Some(rest) = count.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            let received = session.stream.receive(rest, None, wait);
-            at += self.counted_or_skip(session, header, left, received, wait)?;
-            left = header.body_size() - at;
-        }
-        let len = usize::try_from(u32::from_le_bytes(count)).unwrap_or(usize::MAX);
-        if len > piece.len || len > left {
-            return Err(End::Lost("more data than was asked for"));
-        }
-        let mut start = piece.start;
-        let end = piece.start + len;
-        while start < end {
-            let part = sink.part(start, end - start);
-            let received = session.stream.receive(part, None, wait);
-            let received = self.counted_or_skip(session, header, left, received, wait)?;
-            (start, left) = (start + received, left - received);
-        }
-        session.tracer.line(|| {
-            trace::Received(
-                header.tag,
-                Rread {
-                    data: Data::apart(len),
+        mut large: Large,
+        reading: &mut Reading<'_, '_, '_, '_>,
+    ) -> Result<(Tag, Reply), End> {
+        while large.left > 0 {
+            if let Err(end) = self.receive_large(session, &mut large, reading) {
+                if let To::Sink(..) = large.to {
+                    (large.to, large.reply.placed) = (To::Nowhere, None);
                 }
-                .into(),
-            )
-        });
-        // Surplus bytes are legal; nobody sends them.
-        self.stage = Stage::Skip { header, left };
-        self.finish(session, wait)?;
-        body.clear();
-        Ok(Reply {
-            kind: header.kind,
-            body,
-            fd: None,
-            placed: Some(len),
-        })
+                self.large = Some(large);
+                return Err(end);
+            }
+        }
+        let Large { header, reply, .. } = large;
+        match reply.placed {
+            Some(count) => session.tracer.line(|| {
+                let data = Data::apart(count);
+                trace::Received(header.tag, Rread { data }.into())
+            }),
+            None => session.trace_reply(header.tag, header.kind, &reply.body),
+        }
+        Ok((header.tag, reply))
     }
 
-    /// As [`counted`]; a reader that leaves lets the rest of the data be skipped.
-    fn counted_or_skip(
+    fn receive_large(
         &mut self,
         session: &Session,
-        header: Header,
-        left: usize,
-        received: std::io::Result<usize>,
-        wait: &Wait<'_>,
-    ) -> Result<usize, End> {
-        let result = counted(session, received, wait);
-        if let Err(End::GaveUp) = result {
-            self.stage = Stage::Skip { header, left };
-        }
-        result
-    }
-
-    /// Receives what is left of the message.
-    fn finish(&mut self, session: &Session, wait: &Wait<'_>) -> Result<(Tag, Reply), End> {
-        match &mut self.stage {
-            Stage::Head => Err(End::Lost("no message to finish")),
-            Stage::Body {
-                header,
-                body,
-                filled,
-                fd,
-            } => {
-                while let Some(rest) = body.get_mut(*filled..).filter(|rest| !rest.is_empty()) {
-                    let received = session.stream.receive(rest, None, wait);
-                    *filled += counted(session, received, wait)?;
-                }
-                let reply = Reply {
-                    kind: header.kind,
-                    body: std::mem::take(body),
-                    fd: fd.take(),
-                    placed: None,
-                };
-                let tag = header.tag;
-                self.stage = Stage::Head;
-                session.trace_reply(tag, reply.kind, &reply.body);
-                Ok((tag, reply))
+        large: &mut Large,
+        reading: &mut Reading<'_, '_, '_, '_>,
+    ) -> Result<(), End> {
+        let room = reading.room();
+        let part = match (large.to, &mut reading.sink) {
+            (To::Body(at), _) => large.reply.body.get_mut(at..).unwrap_or_default(),
+            (To::Sink(at, end), Some(sink)) if at < end => sink.part(at, end - at),
+            // Surplus bytes are legal; nobody sends them.
+            _ => {
+                self.scratch.resize(SKIP_SIZE, 0);
+                self.scratch.as_mut_slice()
             }
-            Stage::Skip { header, left } => {
-                self.scratch.resize((*left).min(64 << 10), 0);
-                while *left > 0 {
-                    let size = self.scratch.len().min(*left);
-                    let part = self.scratch.get_mut(..size).unwrap_or_default();
-                    let received = session.stream.receive(part, None, wait);
-                    *left -= counted(session, received, wait)?;
-                }
-                let (tag, kind) = (header.tag, header.kind);
-                self.stage = Stage::Head;
-                Ok((
-                    tag,
-                    Reply {
-                        kind,
-                        ..Reply::default()
-                    },
-                ))
-            }
+        };
+        let size = part.len().min(large.left);
+        let part = part.get_mut(..size).unwrap_or_default();
+        let count = if size == large.left {
+            // What comes behind comes along.
+            let stream = &session.stream;
+            let received = self.buffer.receive_behind(stream, part, room, reading.wait);
+            counted(session, received, reading.wait)?.min(size)
+        } else {
+            let received = session.stream.receive(part, None, reading.wait);
+            counted(session, received, reading.wait)?
+        };
+        large.left -= count;
+        match &mut large.to {
+            To::Body(at) | To::Sink(at, _) => *at += count,
+            To::Nowhere => {}
         }
+        Ok(())
     }
 }
 
-fn deliver(session: &Session, tag: Tag, reply: Reply, reader: Option<usize>) -> Result<bool, End> {
-    let mut state = session.lock();
-    let Some(waiter) = state.table.deliver(tag, reply)? else {
-        return Ok(false);
-    };
-    state.answered(waiter);
-    let done = state
-        .waiters
-        .get(waiter)
-        .is_some_and(|waiter| waiter.pending == 0);
-    Ok(done && reader == Some(waiter))
+impl<'r, 's> Reading<'r, 's, '_, '_> {
+    /// By somebody who waits for nothing itself.
+    pub(super) fn for_others(wait: &'r Wait<'s>) -> Self {
+        Reading {
+            waiter: None,
+            sink: None,
+            wait,
+        }
+    }
+
+    /// Most bytes to ask for between two messages.
+    fn room(&self) -> usize {
+        let bulk = |sink: &Sink<'_, '_>| {
+            let mut pieces = sink.pieces.iter();
+            pieces.any(|piece| piece.len > Buffer::SIZE / 2)
+        };
+        match self.sink.as_deref().is_some_and(bulk) {
+            true => SMALL_MAX,
+            false => Buffer::SIZE,
+        }
+    }
+
+    /// Puts the beginning of an Rread where it belongs, if the reader has a place for it, and
+    /// returns where the rest goes, and how much all of it is.
+    fn place(&mut self, header: Header, content: &[u8]) -> Result<Option<(To, usize)>, End> {
+        let Some(sink) = self.sink.as_deref_mut() else {
+            return Ok(None);
+        };
+        let (Some(piece), Some((count, data))) = (
+            sink.piece(header.tag),
+            content.split_first_chunk::<COUNT_SIZE>(),
+        ) else {
+            return Ok(None);
+        };
+        let len = usize::try_from(u32::from_le_bytes(*count)).unwrap_or(usize::MAX);
+        if len > piece.len || len > header.body_size() - COUNT_SIZE {
+            return Err(End::Lost("more data than was asked for"));
+        }
+        let data = data.get(..len).unwrap_or(data);
+        sink.fill(piece.start, data);
+        let (at, end) = (piece.start + data.len(), piece.start + len);
+        Ok(Some((To::Sink(at, end), len)))
+    }
+}
+
+/// Hands a reply over, and wakes its waiter when that has all of them.
+fn deliver(state: &mut State, tag: Tag, reply: Reply) -> Result<(), End> {
+    if let Some(waiter) = state.table.deliver(tag, reply)? {
+        state.answered(waiter);
+    }
+    Ok(())
 }
 
 /// Sorts out how a receive went; the end of the stream is the end of the connection.
@@ -307,6 +306,8 @@ fn counted(
     match received {
         Ok(0) => Err(End::Lost("the server hung up")),
         Ok(count) => {
+            #[cfg(test)]
+            session.counts.receives.fetch_add(1, Relaxed);
             session
                 .counts
                 .bytes_received

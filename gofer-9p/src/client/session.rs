@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::convert;
 use super::exchange::{Desk, Exchange};
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Reading};
 use super::negotiate::Agreed;
 use super::table::{Effect, Table, Violation};
 use crate::trace;
@@ -101,6 +101,9 @@ pub(super) struct Counts {
     pub(super) requests: AtomicU64,
     pub(super) bytes_sent: AtomicU64,
     pub(super) bytes_received: AtomicU64,
+    /// System calls that received something.
+    #[cfg(test)]
+    pub(super) receives: AtomicU64,
 }
 
 impl Session {
@@ -342,7 +345,7 @@ impl Session {
                 return;
             };
             drop(state);
-            let end = incoming.next(self, None, None, &wait);
+            let end = incoming.next(self, &mut Reading::for_others(&wait));
             let mut state = self.lock();
             state.incoming = Some(incoming);
             state.hand_on();

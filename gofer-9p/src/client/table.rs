@@ -194,6 +194,11 @@ impl Table {
         })
     }
 
+    /// Whether a descriptor may come with this reply.
+    pub(super) fn takes_fd(&mut self, kind: u8, tag: Tag) -> bool {
+        kind != Rlerror::KIND && self.slot(tag).is_some_and(|slot| slot.takes_fd)
+    }
+
     /// Takes in a reply that [`Table::expect`] let pass; returns the waiter it is for.
     pub(super) fn deliver(&mut self, tag: Tag, reply: Reply) -> Result<Option<usize>, Violation> {
         if let Some(old) = flushed_tag(tag) {

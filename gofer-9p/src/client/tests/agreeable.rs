@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use gofer_transport::Tracer;
 use gofer_vfs::remote::{Call, Found, OpenMode, RemoteFile, RemoteHandle, WalkEnd};
-use gofer_vfs::{Access, Errno, Name};
+use gofer_vfs::{Access, AttrMask, Errno, Name};
 
 use super::peer::{Incoming, Peer, attached_with, attr, block, dir, file};
 use crate::client::{Config, Filesystem};
@@ -272,6 +272,14 @@ impl Session {
     /// The lines since the last time, and how many round trips there were in all.
     pub(super) fn lines(&self) -> String {
         std::mem::take(&mut *self.lines.lock().unwrap()).join("\n")
+    }
+
+    /// Waits until what was dropped is gone on the server, too, so that its fids are free.
+    pub(super) fn settle(&self) {
+        while !self.filesystem.session.lock().table.no_clunks() {
+            self.file().attr(&CALL, AttrMask::BASIC).unwrap();
+        }
+        self.lines();
     }
 
     pub(super) fn walk(&self, names: &[&str]) -> (Result<WalkEnd, Errno>, Vec<Found>) {

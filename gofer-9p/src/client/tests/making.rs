@@ -175,9 +175,8 @@ fn without_removal_and_renaming_by_name_it_goes_by_fid_from_then_on() {
     for (text, dir, errno) in wrong {
         let error = root.unlink(&CALL, name(text), dir, None).unwrap_err();
         assert_eq!(error, RemoteError::refused(errno));
+        session.settle();
     }
-    root.attr(&CALL, AttrMask::BASIC).unwrap();
-    session.lines();
     let (_, found) = session.walk(&["f"]);
     session.lines();
     let flags = RenameFlags::empty();

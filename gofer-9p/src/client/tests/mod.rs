@@ -8,5 +8,6 @@ mod flushing;
 mod losing;
 mod making;
 mod peer;
+mod receiving;
 mod sharing;
 mod walking;
