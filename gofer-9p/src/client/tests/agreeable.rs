@@ -276,7 +276,7 @@ impl Session {
 
     /// Waits until what was dropped is gone on the server, too, so that its fids are free.
     pub(super) fn settle(&self) {
-        while !self.filesystem.session.lock().table.no_clunks() {
+        while !self.filesystem.line.session().lock().table.no_clunks() {
             self.file().attr(&CALL, AttrMask::BASIC).unwrap();
         }
         self.lines();

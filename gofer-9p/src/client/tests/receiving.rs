@@ -21,7 +21,7 @@ const CALL: Call<'static> = Call {
 };
 
 fn receives(filesystem: &Filesystem) -> u64 {
-    filesystem.session.counts.receives.load(Relaxed)
+    filesystem.line.session().counts.receives.load(Relaxed)
 }
 
 #[test]
