@@ -12,21 +12,24 @@
 //! a reference to a dentry that is about to go.
 
 mod children;
+mod name;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use crate::attr::FileType;
+use crate::dentry_cache::Seat;
 use crate::inode::Inode;
 use crate::locks::{ANCESTRY, Mutex};
 use crate::remote::{FileKey, Promptness, RemoteFile};
 use crate::superblock::Superblock;
 
 pub(crate) use children::{Child, Directory};
+use name::SmallName;
 
 /// In place of a number of references: the dentry is gone for good.
-const DESTROYED: i64 = i64::MIN / 2;
+const DESTROYED: i32 = i32::MIN / 2;
 
 /// It has its name.
 const LIVE: u8 = 0;
@@ -35,24 +38,24 @@ const INVALID: u8 = 1;
 /// Its name was removed through this client.
 const DELETED: u8 = 2;
 
-/// A name in a directory: the edge from a parent to an inode.
+/// A name in a directory: the edge from a parent to an inode. There are as many of these as
+/// cached names: every byte counts.
 pub(crate) struct Dentry {
-    /// Never reused while the filesystem is mounted. Also the order in which two unrelated
-    /// directories are locked.
-    pub(crate) id: u64,
     pub(crate) inode: Arc<Inode>,
     /// The file as reached by this name.
     remote: Arc<dyn RemoteFile>,
-    refs: AtomicI64,
-    state: AtomicU8,
     ancestry: Mutex<Ancestry, ANCESTRY>,
     directory: Option<Box<Directory>>,
+    refs: AtomicI32,
+    /// Its place in the [`DentryCache`](crate::dentry_cache::DentryCache).
+    pub(crate) seat: Seat,
+    state: AtomicU8,
 }
 
 struct Ancestry {
     /// Counts among the parent's references; the root has none.
     parent: Option<Arc<Dentry>>,
-    name: Box<[u8]>,
+    name: SmallName,
 }
 
 impl Dentry {
@@ -65,11 +68,16 @@ impl Dentry {
         self.state.load(Ordering::SeqCst) != LIVE
     }
 
+    /// The file as reached by this name.
+    pub(crate) fn remote(&self) -> &Arc<dyn RemoteFile> {
+        &self.remote
+    }
+
     /// Its name is gone, in the way of `state`. The lock of its parent's children is held, if it
     /// is in there.
     fn die(&self, state: u8) {
         self.state.store(state, Ordering::SeqCst);
-        self.inode.unbind(self.id);
+        self.inode.unbind(self);
     }
 
     /// Destroys the dentry if it is unused; true if it did. The caller then drops what it left:
@@ -105,8 +113,8 @@ impl Dentry {
             if !claim() {
                 return false;
             }
-            let gone = children.remove(&ancestry.name);
             drop(ancestry);
+            let gone = children.remove(self);
             drop(children);
             drop(gone);
             return true;
@@ -117,8 +125,10 @@ impl Dentry {
     fn dismantle(&self) -> Option<Arc<Dentry>> {
         let sb = &self.inode.sb;
         sb.cache.remove(self);
-        sb.listings.forget(self.id);
-        self.inode.unbind(self.id);
+        if let Some(directory) = &self.directory {
+            sb.listings.forget(directory.id);
+        }
+        self.inode.unbind(self);
         let deleted = self.state.load(Ordering::SeqCst) == DELETED;
         let when = if deleted || sb.mode.close_promptly() {
             Promptness::Prompt
@@ -220,23 +230,25 @@ impl Node {
         inode: Arc<Inode>,
         remote: Arc<dyn RemoteFile>,
     ) -> Node {
-        let sb = inode.sb.clone();
-        let id = sb.next_serial();
+        let sb = &inode.sb;
         sb.counters.live_dentries.one();
-        inode.bind(id, remote.clone());
-        let directory = inode.is_dir().then(|| Box::new(Directory::new()));
-        Node(Arc::new(Dentry {
-            id,
+        let directory = inode
+            .is_dir()
+            .then(|| Box::new(Directory::new(sb.next_serial())));
+        let dentry = Arc::new(Dentry {
             inode,
             remote,
-            refs: AtomicI64::new(1),
-            state: AtomicU8::new(LIVE),
             ancestry: Mutex::new(Ancestry {
                 parent: parent.map(Node::counted),
-                name: name.into(),
+                name: SmallName::new(name),
             }),
             directory,
-        }))
+            refs: AtomicI32::new(1),
+            seat: Seat::default(),
+            state: AtomicU8::new(LIVE),
+        });
+        dentry.inode.bind(&dentry);
+        Node(dentry)
     }
 
     /// Takes a reference to a dentry found in a map whose lock is held.
@@ -269,7 +281,7 @@ impl Node {
     /// Where it is now, from the root of the filesystem: `/` for the root itself. For a removed
     /// file: where it was.
     pub fn path(&self) -> Vec<u8> {
-        let mut names: Vec<Box<[u8]>> = Vec::new();
+        let mut names: Vec<SmallName> = Vec::new();
         let mut at = self.clone();
         loop {
             let ancestry = at.0.ancestry.lock();
@@ -286,7 +298,7 @@ impl Node {
         let mut path = Vec::new();
         for name in names.iter().rev() {
             path.push(b'/');
-            path.extend_from_slice(name);
+            path.extend_from_slice(name.as_bytes());
         }
         path
     }
@@ -296,8 +308,10 @@ impl Node {
         self.0.state.load(Ordering::SeqCst) == DELETED
     }
 
+    /// Of a directory: never reused while the filesystem is mounted. Also the order in which two
+    /// unrelated directories are locked.
     pub(crate) fn id(&self) -> u64 {
-        self.0.id
+        self.directory().map_or(0, |directory| directory.id)
     }
 
     #[inline]
@@ -356,7 +370,12 @@ impl Node {
     }
 
     #[cfg(test)]
-    pub(crate) fn refs(&self) -> i64 {
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
+    #[cfg(test)]
+    pub(crate) fn refs(&self) -> i32 {
         self.0.refs.load(Ordering::SeqCst)
     }
 }

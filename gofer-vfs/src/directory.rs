@@ -162,7 +162,7 @@ fn snapshot(cx: &Context<'_>, node: &Node) -> Res<Arc<Listing>> {
 /// Reads the whole directory from the server.
 fn read_all(cx: &Context<'_>, node: &Node) -> Res<Listing> {
     let sb = node.sb();
-    let Some(handle) = node.inode().handles.reader() else {
+    let Some(handle) = node.inode().reader() else {
         return Err(Errno::EBADF.into());
     };
     let mut listing = Listing::new();

@@ -58,7 +58,7 @@ enum Ends<'f> {
 impl File {
     pub(crate) fn new(node: Node, flags: OpenFlags, own: Option<Arc<Handle>>, path: &[u8]) -> File {
         let file = File {
-            errors_seen: Mutex::new(node.inode().errors.end()),
+            errors_seen: Mutex::new(node.inode().open().errors.end()),
             node,
             flags,
             own,
@@ -68,7 +68,11 @@ impl File {
             path: path.into(),
         };
         if file.is_writable() {
-            file.node.inode().writers.fetch_add(1, Ordering::SeqCst);
+            file.node
+                .inode()
+                .open()
+                .writers
+                .fetch_add(1, Ordering::SeqCst);
         }
         file
     }
@@ -104,13 +108,13 @@ impl File {
     }
 
     fn reader(&self) -> Res<Arc<Handle>> {
-        let shared = || self.node.inode().handles.reader();
+        let shared = || self.node.inode().reader();
         let handle = self.own.clone().or_else(shared);
         handle.ok_or_else(|| Errno::EBADF.into())
     }
 
     fn writer(&self) -> Res<Arc<Handle>> {
-        let shared = || self.node.inode().handles.writer();
+        let shared = || self.node.inode().writer();
         let handle = self.own.clone().or_else(shared);
         handle.ok_or_else(|| Errno::EBADF.into())
     }
@@ -180,7 +184,7 @@ impl File {
         let inode = self.node.inode();
         let (size, doubtful) = {
             let meta = inode.meta.lock();
-            (meta.attr().size, meta.doubtful)
+            (meta.size(), meta.is_doubtful())
         };
         if doubtful {
             inode.refresh(cx, &*self.node.remote(), self.own.as_deref())?;
@@ -245,11 +249,11 @@ impl File {
             self.flags.contains(OpenFlags::APPEND) && inode.file_type == FileType::Regular;
         let _ends = if appends {
             Ends::Exclusive {
-                _held: inode.data.write(),
+                _held: inode.open().data.write(),
             }
         } else {
             Ends::Shared {
-                _held: inode.data.read(),
+                _held: inode.open().data.read(),
             }
         };
         let handle = self.writer()?;
@@ -270,7 +274,9 @@ impl File {
             if inode.file_type == FileType::Regular && n > 0 {
                 meta.grow(end, n as u64);
             }
-            meta.doubtful |= stopped.is_some_and(Failure::is_uncertain);
+            if stopped.is_some_and(Failure::is_uncertain) {
+                meta.doubt();
+            }
         });
         if n == 0 {
             return Err(stopped.unwrap_or(Errno::EIO.into()));
@@ -278,7 +284,7 @@ impl File {
         if self.flags.contains(OpenFlags::DSYNC) {
             handle.sync(cx, !self.flags.contains(OpenFlags::SYNC))?;
         }
-        let mode = mode_after_write(cx.creds, inode.meta.lock().attr());
+        let mode = mode_after_write(cx.creds, &inode.attr());
         drop_privileges(cx, &self.node, mode);
         Ok((n, end))
     }
@@ -331,7 +337,7 @@ impl File {
             let handle = if self.is_writable() {
                 Some(self.writer()?)
             } else {
-                self.own.clone().or_else(|| self.node.inode().handles.any())
+                self.own.clone().or_else(|| self.node.inode().any_handle())
             };
             ops::change_attributes(cx, &self.node, set, handle.as_deref())
         })
@@ -344,13 +350,13 @@ impl File {
                 return Err(Errno::EBADF.into());
             }
             let inode = self.node.inode();
-            let handle = self.own.clone().or_else(|| inode.handles.any());
+            let handle = self.own.clone().or_else(|| inode.any_handle());
             let synced = handle.map_or(Ok(()), |handle| handle.sync(cx, data_only));
             if let Err(failure) = synced {
                 // For the other descriptions of this file.
-                inode.errors.record(failure.errno());
+                inode.open().errors.record(failure.errno());
             }
-            let earlier = inode.errors.since(&mut self.errors_seen.lock());
+            let earlier = inode.open().errors.since(&mut self.errors_seen.lock());
             synced?;
             earlier.map_or(Ok(()), |errno| Err(errno.into()))
         })
@@ -441,7 +447,7 @@ impl File {
         if let Some(own) = &self.own {
             own.close_promptly();
         }
-        let last = inode.writers.fetch_sub(1, Ordering::SeqCst) == 1;
+        let last = inode.open().writers.fetch_sub(1, Ordering::SeqCst) == 1;
         if last && inode.file_type == FileType::Regular {
             self.node.sb().times.send_later(&self.node);
         }
@@ -461,7 +467,7 @@ impl Drop for File {
         };
         if let Err(failure) = self.finish(&cx) {
             // Nobody hears of it here; a later fsync of the same file does.
-            self.node.inode().errors.record(failure.errno());
+            self.node.inode().open().errors.record(failure.errno());
         }
     }
 }
@@ -477,7 +483,7 @@ pub(crate) fn drop_privileges(cx: &Context<'_>, node: &Node, mode: Option<u16>) 
         ..SetAttr::default()
     };
     let inode = node.inode();
-    let handle = inode.handles.any();
+    let handle = inode.any_handle();
     let through = handle.as_ref().map(|handle| &*handle.remote);
     match node.remote().set_attr(&cx.call(), &set, through) {
         Ok(report) if report.failed.is_empty() => inode.change(|meta| meta.set_mode(mode)),

@@ -218,13 +218,10 @@ impl Pair {
 }
 
 /// See [`Pair`].
+#[derive(Default)]
 pub(crate) struct SharedHandles(locks::Mutex<Pair, HANDLES>);
 
 impl SharedHandles {
-    pub(crate) fn new() -> SharedHandles {
-        SharedHandles(locks::Mutex::new(Pair::default()))
-    }
-
     pub(crate) fn reader(&self) -> Option<Arc<Handle>> {
         self.0.lock().read.clone()
     }

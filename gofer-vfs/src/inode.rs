@@ -4,16 +4,18 @@
 //! The table does not keep inodes alive: dentries do. Directories have one name and are never
 //! shared, so they are not in the table.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use hashbrown::HashTable;
+use once_cell::race::OnceBox;
+
 use crate::attr::{Attr, AttrMask, FileType};
 use crate::context::Context;
+use crate::dentry::Dentry;
 use crate::error::Errno;
-use crate::handle::SharedHandles;
-use crate::locks::{DATA, INODES, METADATA, Mutex, REMOTES, RwLock};
+use crate::handle::{Handle, SharedHandles};
+use crate::locks::{DATA, INODES, METADATA, Mutex, RwLock};
 use crate::metadata::{Merge, Metadata, complete};
 use crate::remote::{FileKey, RemoteFile};
 use crate::superblock::{Res, Superblock};
@@ -28,27 +30,23 @@ pub(crate) struct Inode {
     pub(crate) ino: u64,
     /// Constant: a name whose type changed is another file (semantics 24, item 8).
     pub(crate) file_type: FileType,
+    /// Something was changed through this client: see [`InodeTable::changed_since`].
+    changed: AtomicBool,
     pub(crate) meta: Mutex<Metadata, METADATA>,
+    /// Most files are never opened, so this is made when it is needed.
+    open: OnceBox<OpenState>,
+    pub(crate) sb: Arc<Superblock>,
+}
+
+/// What an inode has once it was opened, or its data changed.
+#[derive(Default)]
+pub(crate) struct OpenState {
     /// Held shared by writers at an offset, exclusively by whoever moves the end of the file.
     pub(crate) data: RwLock<(), DATA>,
     pub(crate) handles: SharedHandles,
     /// Open file descriptions that may write.
     pub(crate) writers: AtomicU32,
     pub(crate) errors: ErrorLog,
-    remotes: Mutex<Remotes, REMOTES>,
-    /// [`Superblock::unknown_removals`] when the attributes came from the server.
-    removals_seen: AtomicU64,
-    /// Something was changed through this client: see [`InodeTable::changed_since`].
-    changed: AtomicBool,
-    pub(crate) sb: Arc<Superblock>,
-}
-
-/// What an inode is reached through.
-struct Remotes {
-    /// One remote file per name that is still there, with the id of the dentry.
-    names: Vec<(u64, Arc<dyn RemoteFile>)>,
-    /// The target of a symbolic link, once it was read.
-    link_target: Option<Arc<[u8]>>,
 }
 
 impl Inode {
@@ -58,17 +56,9 @@ impl Inode {
             key,
             ino: sb.ino(key),
             file_type: attr.file_type,
-            meta: Mutex::new(Metadata::new(attr, sent)),
-            data: RwLock::new(()),
-            handles: SharedHandles::new(),
-            writers: AtomicU32::new(0),
-            errors: ErrorLog::default(),
-            remotes: Mutex::new(Remotes {
-                names: Vec::new(),
-                link_target: None,
-            }),
-            removals_seen: AtomicU64::new(sb.unknown_removals()),
             changed: AtomicBool::new(false),
+            meta: Mutex::new(Metadata::new(attr, sent, sb.unknown_removals())),
+            open: OnceBox::new(),
             sb: sb.clone(),
         }
     }
@@ -76,11 +66,37 @@ impl Inode {
     /// A copy of the attributes as they are known.
     #[inline]
     pub(crate) fn attr(&self) -> Attr {
-        *self.meta.lock().attr()
+        self.meta.lock().attr()
     }
 
+    #[inline]
     pub(crate) fn is_dir(&self) -> bool {
         self.file_type == FileType::Directory
+    }
+
+    /// What it has as an open file, made if need be.
+    pub(crate) fn open(&self) -> &OpenState {
+        self.open.get_or_init(Box::default)
+    }
+
+    /// What it has as an open file, if it ever was one.
+    pub(crate) fn opened(&self) -> Option<&OpenState> {
+        self.open.get()
+    }
+
+    /// The shared handle for reading.
+    pub(crate) fn reader(&self) -> Option<Arc<Handle>> {
+        self.opened()?.handles.reader()
+    }
+
+    /// The shared handle for writing.
+    pub(crate) fn writer(&self) -> Option<Arc<Handle>> {
+        self.opened()?.handles.writer()
+    }
+
+    /// Any shared handle, the writing one first.
+    pub(crate) fn any_handle(&self) -> Option<Arc<Handle>> {
+        self.opened()?.handles.any()
     }
 
     /// Notes that this client is about to change the file or, for a directory, its names.
@@ -100,14 +116,6 @@ impl Inode {
         changed
     }
 
-    /// Whether one of this file's `nlink` names may have been removed without being known here.
-    #[inline]
-    pub(crate) fn links_in_doubt(&self, nlink: u64) -> bool {
-        nlink > 1
-            && !self.is_dir()
-            && self.removals_seen.load(Ordering::Relaxed) != self.sb.unknown_removals()
-    }
-
     /// Applies a reply to the request that took `ticket`. `EIO` if it makes no sense.
     pub(crate) fn merge(&self, ticket: u64, reply: Attr) -> Result<Merge, Errno> {
         let reply = complete(reply, &self.sb.options, || self.sb.clock.now())?;
@@ -122,11 +130,11 @@ impl Inode {
         &self,
         cx: &Context<'_>,
         file: &dyn RemoteFile,
-        through: Option<&crate::handle::Handle>,
+        through: Option<&Handle>,
     ) -> Res<()> {
         let shared = match through {
             Some(_) => None,
-            None => self.handles.any(),
+            None => self.any_handle(),
         };
         let through = through.or(shared.as_deref());
         for _ in 0..ATTEMPTS_MAX {
@@ -137,40 +145,40 @@ impl Inode {
                 None => file.attr(&cx.call(), AttrMask::all())?,
             };
             if self.merge(ticket, reply)? == Merge::Current {
-                self.removals_seen.store(removals, Ordering::Relaxed);
+                self.meta.lock().saw_removals(removals);
                 break;
             }
         }
         Ok(())
     }
 
-    /// Binds the remote file of a new name.
-    pub(crate) fn bind(&self, dentry: u64, file: Arc<dyn RemoteFile>) {
-        self.remotes.lock().names.push((dentry, file));
+    /// Binds a new name.
+    pub(crate) fn bind(&self, dentry: &Arc<Dentry>) {
+        self.meta.lock().names.add(dentry);
     }
 
-    /// Takes out the remote file of a name that is gone. Its dentry still has it, so nothing is
+    /// Takes out a name that is gone. Its dentry still has its remote file, so nothing is
     /// released here.
-    pub(crate) fn unbind(&self, dentry: u64) {
-        let mut remotes = self.remotes.lock();
-        let at = remotes.names.iter().position(|(id, _)| *id == dentry);
-        let gone = at.map(|at| remotes.names.swap_remove(at));
-        drop(remotes);
-        drop(gone);
+    pub(crate) fn unbind(&self, dentry: &Dentry) {
+        self.meta.lock().names.remove(dentry);
     }
 
     /// The remote file of a name that is still there, if there is one.
     pub(crate) fn live_remote(&self) -> Option<Arc<dyn RemoteFile>> {
-        let remotes = self.remotes.lock();
-        remotes.names.first().map(|(_, file)| file.clone())
+        // Dropped after the lock: one may be the last reference by then.
+        let mut touched = Vec::new();
+        let meta = self.meta.lock();
+        let remote = meta.names.live_remote(&mut touched);
+        drop(meta);
+        remote
     }
 
     pub(crate) fn link_target(&self) -> Option<Arc<[u8]>> {
-        self.remotes.lock().link_target.clone()
+        self.meta.lock().names.link_target()
     }
 
     pub(crate) fn remember_link_target(&self, target: Arc<[u8]>) {
-        self.remotes.lock().link_target = Some(target);
+        self.meta.lock().names.set_link_target(target);
     }
 }
 
@@ -178,7 +186,10 @@ impl Drop for Inode {
     fn drop(&mut self) {
         self.sb.counters.live_inodes.sub(1);
         self.sb.inodes.remove(self);
-        let pair = self.handles.take();
+        let Some(open) = self.opened() else {
+            return;
+        };
+        let pair = open.handles.take();
         if self.meta.lock().attr().nlink == 0 {
             for handle in pair.read.iter().chain(&pair.write) {
                 handle.close_promptly();
@@ -204,17 +215,29 @@ pub(crate) enum Origin {
 /// under way: the reply may show it as it was before. So whenever a name of a changed inode
 /// goes, the time is noted, in a slot its key hashes to.
 pub(crate) struct InodeTable {
-    map: Mutex<HashMap<FileKey, Weak<Inode>>, INODES>,
+    known: Mutex<HashTable<Known>, INODES>,
     clock: AtomicU64,
     forgotten: Box<[AtomicU64]>,
 }
 
+/// An entry of the table.
+struct Known {
+    hash: u64,
+    inode: Weak<Inode>,
+}
+
+/// Inodes that were looked at under the table's lock, to be dropped after it.
+type Touched = Vec<Arc<Inode>>;
+
 const FORGOTTEN_SLOTS: usize = 512;
+
+/// Room for so many entries is kept, however few there are.
+const SPARSE_MIN: usize = 1024;
 
 impl InodeTable {
     pub(crate) fn new() -> InodeTable {
         InodeTable {
-            map: Mutex::new(HashMap::new()),
+            known: Mutex::new(HashTable::new()),
             clock: AtomicU64::new(1),
             forgotten: (0..FORGOTTEN_SLOTS).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -255,21 +278,22 @@ impl InodeTable {
         if attr.file_type == FileType::Directory {
             return Ok((!outdated()).then(new));
         }
-        let mut map = self.map.lock();
+        let mut touched = Touched::new();
+        let mut known = self.known.lock();
         if let Origin::Found { ticket, .. } = origin
-            && let Some(entry) = map.get(&key)
+            && let Some(entry) = find(&known, key, &mut touched)
         {
-            let Some(inode) = entry.upgrade() else {
+            let Some(inode) = entry else {
                 // It is going right now, and whether it was changed is not noted yet.
                 if authoritative {
                     return Ok(None);
                 }
                 let inode = new();
-                map.insert(key, Arc::downgrade(&inode));
+                insert(&mut known, &inode, &mut touched);
                 return Ok(Some(inode));
             };
             if inode.file_type == attr.file_type {
-                drop(map);
+                drop(known);
                 if !authoritative {
                     inode.meta.lock().merge(ticket, attr);
                 }
@@ -277,8 +301,8 @@ impl InodeTable {
             }
             // Its number was given to another file. Dropped after the lock.
             let other = new();
-            map.insert(key, Arc::downgrade(&other));
-            drop(map);
+            insert(&mut known, &other, &mut touched);
+            drop(known);
             drop(inode);
             return Ok(Some(other));
         }
@@ -286,7 +310,7 @@ impl InodeTable {
             return Ok(None);
         }
         let inode = new();
-        map.insert(key, Arc::downgrade(&inode));
+        insert(&mut known, &inode, &mut touched);
         Ok(Some(inode))
     }
 
@@ -307,13 +331,67 @@ impl InodeTable {
         if inode.is_dir() {
             return;
         }
-        let mut map = self.map.lock();
-        if let Entry::Occupied(entry) = map.entry(inode.key)
-            && std::ptr::eq(entry.get().as_ptr(), inode)
-        {
+        let mut known = self.known.lock();
+        let entry = known.find_entry(hash_of(inode.key), |known| {
+            std::ptr::eq(known.inode.as_ptr(), inode)
+        });
+        if let Ok(entry) = entry {
             entry.remove();
         }
+        let (len, capacity) = (known.len(), known.capacity());
+        if capacity > SPARSE_MIN && len < capacity / 8 {
+            known.shrink_to(len * 2, |known| known.hash);
+        }
     }
+}
+
+/// What the table knows of `key`; `Some(None)`: a file that is going right now.
+fn find(
+    known: &HashTable<Known>,
+    key: FileKey,
+    touched: &mut Touched,
+) -> Option<Option<Arc<Inode>>> {
+    let hash = hash_of(key);
+    let mut going = None;
+    for entry in known.iter_hash(hash).filter(|known| known.hash == hash) {
+        match entry.inode.upgrade() {
+            Some(inode) if inode.key == key => return Some(Some(inode)),
+            // Another with the same hash.
+            Some(inode) => touched.push(inode),
+            None => going = Some(None),
+        }
+    }
+    going
+}
+
+/// Enters `inode`, in place of another with its key.
+fn insert(known: &mut HashTable<Known>, inode: &Arc<Inode>, touched: &mut Touched) {
+    let hash = hash_of(inode.key);
+    let entry = Known {
+        hash,
+        inode: Arc::downgrade(inode),
+    };
+    let former = known.find_mut(hash, |known| {
+        known.hash == hash
+            && match known.inode.upgrade() {
+                Some(other) => {
+                    let same = other.key == inode.key;
+                    touched.push(other);
+                    same
+                }
+                None => true,
+            }
+    });
+    match former {
+        Some(former) => *former = entry,
+        None => {
+            known.insert_unique(hash, entry, |known| known.hash);
+        }
+    }
+}
+
+fn hash_of(key: FileKey) -> u64 {
+    mix([key.id[0], key.id[1] ^ u64::from(key.epoch).rotate_left(40)])
 }
 
 /// Spreads the two halves of an identity over 64 bits.

@@ -16,9 +16,8 @@
 //! | [`LISTINGS`] | one per filesystem | cached listings |
 //! | [`ANCESTRY`] | one per dentry | its parent and its name |
 //! | [`INODES`] | one per filesystem | the table from server identity to inode |
-//! | [`REMOTES`] | one per inode | its remote files |
 //! | [`HANDLES`] | one per inode | its shared handles |
-//! | [`METADATA`] | one per inode | its attributes |
+//! | [`METADATA`] | one per inode | its attributes, and which of its names are cached |
 //! | [`LRU`] | one per filesystem | unused dentries |
 //! | [`REGISTRY`] | one per filesystem | open handles; and per description: which errors it was told of |
 //!
@@ -51,7 +50,6 @@ pub(crate) const CHILDREN: Rank = 10;
 pub(crate) const LISTINGS: Rank = 11;
 pub(crate) const ANCESTRY: Rank = 12;
 pub(crate) const INODES: Rank = 13;
-pub(crate) const REMOTES: Rank = 14;
 pub(crate) const HANDLES: Rank = 15;
 pub(crate) const METADATA: Rank = 16;
 pub(crate) const LRU: Rank = 17;
@@ -160,6 +158,7 @@ impl<G: DerefMut> DerefMut for Guard<G> {
 }
 
 /// A mutex with a place in the order.
+#[derive(Default)]
 pub(crate) struct Mutex<T, const RANK: Rank>(sync::Mutex<T>);
 
 /// What [`Mutex::lock`] returns.
@@ -192,6 +191,7 @@ impl<T, const RANK: Rank> Mutex<T, RANK> {
 }
 
 /// A reader-writer lock with a place in the order.
+#[derive(Default)]
 pub(crate) struct RwLock<T, const RANK: Rank>(sync::RwLock<T>);
 
 /// What [`RwLock::read`] returns.

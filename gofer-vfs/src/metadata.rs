@@ -11,9 +11,15 @@
 //! - a local change completed after the ticket was taken: the reply may show the state before
 //!   it, so the caller asks again ([`Merge::Outdated`]).
 
-use crate::attr::{Attr, AttrMask, FileType, Timestamp};
+mod names;
+mod times;
+
+use crate::attr::{Attr, AttrMask, Device, FileType, Timestamp};
 use crate::error::Errno;
 use crate::options::MountOptions;
+
+pub(crate) use names::Names;
+use times::PackedTimes;
 
 /// The id that stands for "no id" on the wire, and what it is shown as.
 const NO_ID: u32 = u32::MAX;
@@ -86,40 +92,151 @@ pub(crate) fn complete(
     Ok(attr)
 }
 
-/// The attributes of one inode.
+bitflags::bitflags! {
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    struct Flags: u8 {
+        /// The server counts links: where it does not, neither do we.
+        const NLINK_KNOWN = 1;
+        /// The server does not know the access time: its own does not replace it.
+        const ATIME_DIRTY = 1 << 1;
+        /// The same of the modification time.
+        const MTIME_DIRTY = 1 << 2;
+        /// The time of creation is known.
+        const BTIME_KNOWN = 1 << 3;
+        /// See [`Metadata::doubt`].
+        const DOUBTFUL = 1 << 4;
+    }
+}
+
+/// The attributes of one inode, and which of its names are cached. There are as many of these
+/// as cached files: every byte counts.
 pub(crate) struct Metadata {
-    attr: Attr,
-    /// Whether the server counts links: where it does not, neither do we.
-    nlink_known: bool,
-    /// Times that the server does not know: its own do not replace them.
-    atime_dirty: bool,
-    mtime_dirty: bool,
+    size: u64,
+    /// Of a device, which takes none: its number.
+    blocks: u64,
+    times: PackedTimes,
     /// The ticket of the newest reply that was applied.
     applied: u64,
     /// A ticket taken when the last local change completed.
     changed: u64,
-    /// A change was under way whose outcome is not known: the copy is not the truth, in any
-    /// mode, until the server was asked.
-    pub(crate) doubtful: bool,
+    /// The names through which the file is reached.
+    pub(crate) names: Names,
+    /// Saturates: nothing has more links than this.
+    nlink: u32,
+    uid: u32,
+    gid: u32,
+    block_size: u32,
+    /// What [`Superblock::unknown_removals`](crate::superblock::Superblock::unknown_removals)
+    /// was when the attributes came from the server, less its high half.
+    removals_seen: u32,
+    mode: u16,
+    file_type: FileType,
+    flags: Flags,
 }
 
 impl Metadata {
     /// Of an inode that was just found. `attr` went through [`complete`].
-    pub(crate) fn new(attr: Attr, sent: AttrMask) -> Metadata {
-        Metadata {
-            attr,
-            nlink_known: sent.contains(AttrMask::NLINK),
-            atime_dirty: false,
-            mtime_dirty: false,
+    pub(crate) fn new(attr: Attr, sent: AttrMask, removals: u64) -> Metadata {
+        let mut meta = Metadata {
+            size: 0,
+            blocks: 0,
+            times: PackedTimes::default(),
             applied: 0,
             changed: 0,
-            doubtful: false,
+            names: Names::default(),
+            nlink: 0,
+            uid: 0,
+            gid: 0,
+            block_size: 0,
+            removals_seen: removals as u32,
+            mode: 0,
+            file_type: attr.file_type,
+            flags: Flags::empty(),
+        };
+        meta.flags
+            .set(Flags::NLINK_KNOWN, sent.contains(AttrMask::NLINK));
+        meta.store(&attr);
+        meta
+    }
+
+    fn store(&mut self, attr: &Attr) {
+        self.size = attr.size;
+        self.blocks = match attr.file_type {
+            FileType::CharDevice | FileType::BlockDevice => {
+                u64::from(attr.rdev.major) << 32 | u64::from(attr.rdev.minor)
+            }
+            _ => attr.blocks,
+        };
+        self.times
+            .set([attr.atime, attr.mtime, attr.ctime, attr.btime]);
+        self.nlink = u32::try_from(attr.nlink).unwrap_or(u32::MAX);
+        (self.uid, self.gid) = (attr.uid, attr.gid);
+        self.block_size = attr.block_size;
+        self.mode = attr.mode;
+        self.flags
+            .set(Flags::BTIME_KNOWN, attr.mask.contains(AttrMask::BTIME));
+    }
+
+    /// The attributes.
+    #[inline]
+    pub(crate) fn attr(&self) -> Attr {
+        let [atime, mtime, ctime, btime] = self.times.get();
+        let mut mask = AttrMask::BASIC;
+        mask.set(AttrMask::BTIME, self.flags.contains(Flags::BTIME_KNOWN));
+        let (rdev, blocks) = match self.file_type {
+            FileType::CharDevice | FileType::BlockDevice => {
+                let (major, minor) = ((self.blocks >> 32) as u32, self.blocks as u32);
+                (Device { major, minor }, 0)
+            }
+            _ => (Device::default(), self.blocks),
+        };
+        Attr {
+            mask,
+            file_type: self.file_type,
+            mode: self.mode,
+            nlink: u64::from(self.nlink),
+            uid: self.uid,
+            gid: self.gid,
+            rdev,
+            size: self.size,
+            blocks,
+            block_size: self.block_size,
+            atime,
+            mtime,
+            ctime,
+            btime,
         }
     }
 
+    /// The size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// A change was under way whose outcome is not known: the copy is not the truth, in any
+    /// mode, until the server was asked.
+    pub(crate) fn doubt(&mut self) {
+        self.flags |= Flags::DOUBTFUL;
+    }
+
+    /// See [`Metadata::doubt`].
     #[inline]
-    pub(crate) fn attr(&self) -> &Attr {
-        &self.attr
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.flags.contains(Flags::DOUBTFUL)
+    }
+
+    /// Whether one of this file's names may have been removed without being known here, after
+    /// so many removals that were not.
+    #[inline]
+    pub(crate) fn links_in_doubt(&self, removals: u64) -> bool {
+        self.nlink > 1
+            && self.file_type != FileType::Directory
+            && self.removals_seen != removals as u32
+    }
+
+    /// The attributes are those from after so many unknown removals.
+    pub(crate) fn saw_removals(&mut self, removals: u64) {
+        self.removals_seen = removals as u32;
     }
 
     /// Merges the reply to the request that took `ticket` (semantics 6.7).
@@ -129,18 +246,21 @@ impl Metadata {
         }
         if ticket >= self.applied {
             self.applied = ticket;
-            if self.atime_dirty {
-                reply.atime = self.attr.atime;
+            let [atime, mtime, _, btime] = self.times.get();
+            if self.flags.contains(Flags::ATIME_DIRTY) {
+                reply.atime = atime;
             }
-            if self.mtime_dirty {
-                reply.mtime = self.attr.mtime;
+            if self.flags.contains(Flags::MTIME_DIRTY) {
+                reply.mtime = mtime;
             }
-            reply.mask |= self.attr.mask & AttrMask::BTIME;
             if !reply.mask.contains(AttrMask::BTIME) {
-                reply.btime = self.attr.btime;
+                reply.btime = btime;
+                reply
+                    .mask
+                    .set(AttrMask::BTIME, self.flags.contains(Flags::BTIME_KNOWN));
             }
-            self.attr = reply;
-            self.doubtful = false;
+            self.store(&reply);
+            self.flags -= Flags::DOUBTFUL;
         }
         Merge::Current
     }
@@ -150,94 +270,109 @@ impl Metadata {
         self.changed = self.changed.max(ticket);
     }
 
+    fn change_times(&mut self, [atime, mtime, ctime]: [Option<Timestamp>; 3]) {
+        let mut times = self.times.get();
+        for (time, new) in times.iter_mut().zip([atime, mtime, ctime]) {
+            *time = new.unwrap_or(*time);
+        }
+        self.times.set(times);
+    }
+
     pub(crate) fn touch_atime(&mut self, now: Timestamp) {
-        self.attr.atime = now;
-        self.atime_dirty = true;
+        self.change_times([Some(now), None, None]);
+        self.flags |= Flags::ATIME_DIRTY;
     }
 
     /// Content changed: modification and change time.
     pub(crate) fn touch_mtime(&mut self, now: Timestamp) {
-        self.attr.mtime = now;
-        self.attr.ctime = now;
-        self.mtime_dirty = true;
+        self.change_times([None, Some(now), Some(now)]);
+        self.flags |= Flags::MTIME_DIRTY;
     }
 
     pub(crate) fn touch_ctime(&mut self, now: Timestamp) {
-        self.attr.ctime = now;
+        self.change_times([None, None, Some(now)]);
     }
 
     /// Sets times that the server knows as well.
     pub(crate) fn set_times(&mut self, atime: Option<Timestamp>, mtime: Option<Timestamp>) {
-        if let Some(atime) = atime {
-            self.attr.atime = atime;
-            self.atime_dirty = false;
+        self.change_times([atime, mtime, None]);
+        if atime.is_some() {
+            self.flags -= Flags::ATIME_DIRTY;
         }
-        if let Some(mtime) = mtime {
-            self.attr.mtime = mtime;
-            self.mtime_dirty = false;
+        if mtime.is_some() {
+            self.flags -= Flags::MTIME_DIRTY;
         }
     }
 
     /// The modification time to send, if the server does not know it; and, since that is sent
     /// anyway, the access time if it does not know that.
     pub(crate) fn unsent_times(&self) -> Option<(Timestamp, Option<Timestamp>)> {
-        let atime = self.atime_dirty.then_some(self.attr.atime);
-        self.mtime_dirty.then_some((self.attr.mtime, atime))
+        let [atime, mtime, ..] = self.times.get();
+        let atime = self.flags.contains(Flags::ATIME_DIRTY).then_some(atime);
+        self.flags
+            .contains(Flags::MTIME_DIRTY)
+            .then_some((mtime, atime))
     }
 
     /// The server has been told these times.
     pub(crate) fn sent_times(&mut self, (mtime, atime): (Timestamp, Option<Timestamp>)) {
-        self.mtime_dirty &= self.attr.mtime != mtime;
-        self.atime_dirty &= Some(self.attr.atime) != atime;
+        let [atime_now, mtime_now, ..] = self.times.get();
+        if mtime_now == mtime {
+            self.flags -= Flags::MTIME_DIRTY;
+        }
+        if Some(atime_now) == atime {
+            self.flags -= Flags::ATIME_DIRTY;
+        }
     }
 
     pub(crate) fn set_mode(&mut self, mode: u16) {
-        self.attr.mode = mode & 0o7777;
+        self.mode = mode & 0o7777;
     }
 
     pub(crate) fn set_owner(&mut self, uid: Option<u32>, gid: Option<u32>) {
-        self.attr.uid = uid.unwrap_or(self.attr.uid);
-        self.attr.gid = gid.unwrap_or(self.attr.gid);
+        self.uid = uid.unwrap_or(self.uid);
+        self.gid = gid.unwrap_or(self.gid);
     }
 
     /// A truncation to `size`, in either direction.
     pub(crate) fn set_size(&mut self, size: u64) {
-        if size < self.attr.size {
-            self.attr.blocks = self.attr.blocks.min(size.div_ceil(512));
+        if size < self.size {
+            self.blocks = self.blocks.min(size.div_ceil(512));
         }
-        self.attr.size = size;
+        self.size = size;
     }
 
     /// `n` bytes were written up to `end`.
     pub(crate) fn grow(&mut self, end: u64, n: u64) {
-        if end > self.attr.size {
+        if end > self.size {
             // Only what was written takes space: a gap before it is a hole.
-            let new = n.min(end - self.attr.size);
-            self.attr.blocks += new.div_ceil(512);
-            self.attr.size = end;
+            let new = n.min(end - self.size);
+            self.blocks += new.div_ceil(512);
+            self.size = end;
         }
     }
 
     /// Adds `by` links, where links are counted (semantics 13.4).
     pub(crate) fn add_links(&mut self, by: i64) {
-        if self.nlink_known {
-            self.attr.nlink = self.attr.nlink.saturating_add_signed(by);
+        if self.flags.contains(Flags::NLINK_KNOWN) {
+            let links = u64::from(self.nlink).saturating_add_signed(by);
+            self.nlink = u32::try_from(links).unwrap_or(u32::MAX);
         }
     }
 
     /// A name is gone; `last`: the last one that is known here, which is all there is to go by
     /// where links are not counted.
     pub(crate) fn lose_link(&mut self, last: bool) {
-        if self.nlink_known {
-            self.attr.nlink = self.attr.nlink.saturating_sub(1);
+        if self.flags.contains(Flags::NLINK_KNOWN) {
+            self.nlink = self.nlink.saturating_sub(1);
         } else if last {
-            self.attr.nlink = 0;
+            self.nlink = 0;
         }
     }
 
     /// No name is left: a directory was removed.
     pub(crate) fn no_links(&mut self) {
-        self.attr.nlink = 0;
+        self.nlink = 0;
     }
 }
 
@@ -296,7 +431,7 @@ mod tests {
 
     #[test]
     fn replies_older_than_a_change_or_another_reply_do_not_count() {
-        let mut meta = Metadata::new(regular(), AttrMask::BASIC);
+        let mut meta = Metadata::new(regular(), AttrMask::BASIC, 0);
         let sized = |size| {
             let mut attr = regular();
             attr.size = size;
@@ -315,7 +450,7 @@ mod tests {
 
     #[test]
     fn dirty_times_survive_a_reply() {
-        let mut meta = Metadata::new(regular(), AttrMask::BASIC);
+        let mut meta = Metadata::new(regular(), AttrMask::BASIC, 0);
         meta.touch_mtime(LATER);
         assert_eq!(meta.merge(1, regular()), Merge::Current);
         assert_eq!(meta.attr().mtime, LATER);
@@ -331,7 +466,7 @@ mod tests {
 
     #[test]
     fn holes_take_no_blocks() {
-        let mut meta = Metadata::new(regular(), AttrMask::BASIC);
+        let mut meta = Metadata::new(regular(), AttrMask::BASIC, 0);
         meta.grow(1 << 20, 512);
         assert_eq!((meta.attr().size, meta.attr().blocks), (1 << 20, 1));
         meta.set_size(0);
@@ -340,12 +475,12 @@ mod tests {
 
     #[test]
     fn links_are_counted_only_where_the_server_counts_them() {
-        let mut counted = Metadata::new(regular(), AttrMask::BASIC);
+        let mut counted = Metadata::new(regular(), AttrMask::BASIC, 0);
         counted.add_links(2);
         assert_eq!(counted.attr().nlink, 2);
         let mut uncounted = regular();
         uncounted.nlink = 1;
-        let mut unknown = Metadata::new(uncounted, AttrMask::TYPE);
+        let mut unknown = Metadata::new(uncounted, AttrMask::TYPE, 0);
         unknown.add_links(2);
         unknown.lose_link(false);
         assert_eq!(unknown.attr().nlink, 1);

@@ -548,7 +548,7 @@ impl<'p> Walk<'p> {
 #[inline]
 pub(crate) fn check_dir(cx: &Context<'_>, dir: &Node, want: AccessMask) -> Res<()> {
     let inode = dir.inode();
-    let check = || check_access(cx.creds, inode.meta.lock().attr(), want);
+    let check = || check_access(cx.creds, &inode.attr(), want);
     if check().is_ok() {
         return Ok(());
     }

@@ -171,7 +171,7 @@ fn send(node: &Node) -> Result<(), Errno> {
         ..SetAttr::default()
     };
     node.sb().counters.times_sent.one();
-    let writer = inode.handles.writer();
+    let writer = inode.writer();
     let through = writer.as_ref().map(|handle| &*handle.remote);
     let sent = node.remote().set_attr(&unattended_call(), &set, through);
     match sent {

@@ -30,6 +30,9 @@ pub struct Bench {
     /// Measure lisafs beside its floors only
     #[arg(long)]
     floors: bool,
+    /// Measure the memory that cached names take, and nothing else
+    #[arg(long)]
+    memory: bool,
 }
 
 /// Where the processes may run.
@@ -70,7 +73,11 @@ type Medians = BTreeMap<String, f64>;
 
 /// Measures and prints.
 pub fn run(options: &Bench) -> Result<()> {
-    let program = build()?;
+    if options.memory {
+        let program = build("memory")?;
+        return run_in(Regime::Pinned, Command::new(program));
+    }
+    let program = build("rpc")?;
     let regimes = match options.regime {
         Some(regime) => vec![regime],
         None => vec![Regime::Pinned, Regime::Free],
@@ -104,17 +111,17 @@ pub fn run(options: &Bench) -> Result<()> {
     Ok(())
 }
 
-fn build() -> Result<PathBuf> {
+fn build(bench: &str) -> Result<PathBuf> {
     let output = workspace::cargo()
         .args(["bench", "--quiet", "--no-run", "--message-format=json"])
-        .args(["-p", "xtask", "--bench", "rpc"])
+        .args(["-p", "xtask", "--bench", bench])
         .stderr(Stdio::inherit())
         .output()
         .context("run cargo bench")?;
     if !output.status.success() {
         bail!("the benchmark does not build");
     }
-    workspace::executable(&output.stdout, "rpc").context("cargo built no benchmark")
+    workspace::executable(&output.stdout, bench).context("cargo built no benchmark")
 }
 
 fn measure(program: &Path, home: &Path, regime: Regime, options: &Bench) -> Result<()> {

@@ -1,11 +1,14 @@
 //! The names in a directory: which are cached, which are known to be absent, and how they come,
 //! go and move.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::BuildHasher;
+use std::sync::{Arc, LazyLock};
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use lru::LruCache;
 
+use super::name::SmallName;
 use super::{DELETED, Dentry, INVALID, Node, settle};
 use crate::inode::Inode;
 use crate::locks::{CHILDREN, Mutex, MutexGuard, NAMES, READING, RwLock};
@@ -14,8 +17,13 @@ use crate::superblock::Superblock;
 /// Absent names remembered per directory (semantics 4.11).
 const ABSENT_MAX: usize = 1000;
 
+/// A map keeps room for so many names, however few there are.
+const SPARSE_MIN: usize = 64;
+
 /// What only directories have.
 pub(crate) struct Directory {
+    /// See [`Node::id`].
+    pub(super) id: u64,
     /// Held shared while the server is asked about names, exclusively while names change.
     pub(crate) names: RwLock<(), NAMES>,
     /// Held while the directory is listed.
@@ -26,9 +34,10 @@ pub(crate) struct Directory {
 /// What is known of the names in a directory.
 #[derive(Default)]
 pub(crate) struct Children {
-    present: HashMap<Box<[u8]>, Arc<Dentry>, lru::DefaultHasher>,
+    /// By the name each dentry has in its ancestry, which changes under this lock only.
+    present: HashTable<Arc<Dentry>>,
     /// Names known to be absent, oldest out first.
-    absent: Option<LruCache<Box<[u8]>, ()>>,
+    absent: Option<Box<LruCache<SmallName, ()>>>,
 }
 
 /// What the cache says about a name.
@@ -39,8 +48,9 @@ pub(crate) enum Child {
 }
 
 impl Directory {
-    pub(super) fn new() -> Directory {
+    pub(super) fn new(id: u64) -> Directory {
         Directory {
+            id,
             names: RwLock::new(()),
             reading: Mutex::new(()),
             children: Mutex::new(Children::default()),
@@ -66,7 +76,7 @@ impl Node {
             return Child::Unknown;
         };
         let children = directory.children.lock();
-        if let Some(dentry) = children.present.get(name) {
+        if let Some(dentry) = children.get(name) {
             return Child::Present(Node::of_child(dentry));
         }
         match &children.absent {
@@ -95,7 +105,7 @@ impl Node {
         };
         let sb = self.sb();
         let mut children = directory.children.lock();
-        let there = children.present.get(name);
+        let there = children.get(name);
         if !accept(there.map(|dentry| &*dentry.inode)) {
             return Err(there.map(Node::of_child));
         }
@@ -103,7 +113,7 @@ impl Node {
         if let Some(old) = &old {
             old.0.die(INVALID);
         }
-        let replaced = children.present.insert(name.into(), child.0.clone());
+        let replaced = children.insert(name, &child.0);
         children.no_longer_absent(sb, name);
         drop(children);
         drop(replaced);
@@ -128,11 +138,7 @@ impl Node {
         if there || deleted {
             child.0.die(if deleted { DELETED } else { INVALID });
         }
-        let removed = if there {
-            children.present.remove(name)
-        } else {
-            None
-        };
+        let removed = there.then(|| children.remove(&child.0));
         drop(children);
         drop(removed);
         there
@@ -148,11 +154,13 @@ impl Node {
             return;
         }
         let mut children = directory.children.lock();
-        if children.present.contains_key(name) || self.0.is_dead() {
+        if children.get(name).is_some() || self.0.is_dead() {
             return;
         }
-        let absent = children.absent.get_or_insert_with(LruCache::unbounded);
-        if absent.put(name.into(), ()).is_none() {
+        let absent = children
+            .absent
+            .get_or_insert_with(|| Box::new(LruCache::unbounded()));
+        if absent.put(SmallName::new(name), ()).is_none() {
             sb.counters.negative_entries.one();
         }
         if absent.len() > ABSENT_MAX {
@@ -180,7 +188,7 @@ impl Node {
             let children = directory.children.lock();
             let found: Vec<Node> = children
                 .present
-                .values()
+                .iter()
                 .filter(|dentry| dentry.inode.is_dir())
                 .map(Node::of_child)
                 .collect();
@@ -199,11 +207,12 @@ impl Node {
             if !source.holds(old, self) {
                 return parent;
             }
-            source.present.remove(old);
+            source.remove(&self.0);
             let target = target.unwrap_or(&mut source);
             target.no_longer_absent(self.sb(), new);
-            target.present.insert(new.into(), self.0.clone());
-            self.set_ancestry(parent, new)
+            let former = self.set_ancestry(parent, new);
+            target.insert(new, &self.0);
+            former
         });
         self.sb().cache.remove(&to.0);
         settle_former(former);
@@ -220,24 +229,24 @@ impl Node {
         let moves = !from.same(to);
         let parent = moves.then(|| to.counted());
         let other_parent = moves.then(|| from.counted());
-        let former = with_children(from, to, |source, mut target| {
+        let former = with_children(from, to, |source, target| {
             let at_new = target.as_deref().unwrap_or(&*source);
             let (ours, theirs) = (source.holds(old, self), at_new.holds(new, other));
-            source.present.remove(old);
-            target
-                .as_deref_mut()
-                .unwrap_or(&mut *source)
-                .present
-                .remove(new);
-            let mut former = (parent, other_parent);
-            if theirs {
-                source.present.insert(old.into(), other.0.clone());
-                former.1 = other.set_ancestry(former.1, old);
-            }
             if ours {
-                let target = target.unwrap_or(source);
-                target.present.insert(new.into(), self.0.clone());
+                source.remove(&self.0);
+            }
+            let at_new = target.unwrap_or(&mut *source);
+            if theirs {
+                at_new.remove(&other.0);
+            }
+            let mut former = (parent, other_parent);
+            if ours {
                 former.0 = self.set_ancestry(former.0, new);
+                at_new.insert(new, &self.0);
+            }
+            if theirs {
+                former.1 = other.set_ancestry(former.1, old);
+                source.insert(old, &other.0);
             }
             former
         });
@@ -248,7 +257,7 @@ impl Node {
     /// Sets the name and, if it changes, the parent; returns the former parent, still counted.
     fn set_ancestry(&self, parent: Option<Arc<Dentry>>, name: &[u8]) -> Option<Arc<Dentry>> {
         let mut ancestry = self.0.ancestry.lock();
-        ancestry.name = name.into();
+        ancestry.name = SmallName::new(name);
         let parent = parent?;
         ancestry.parent.replace(parent)
     }
@@ -266,7 +275,7 @@ impl Node {
             let mut children = directory.children.lock();
             let cut = std::mem::take(&mut children.present);
             // Referenced first: a dead dentry without references may be destroyed at any time.
-            let found: Vec<Node> = cut.values().map(Node::of_child).collect();
+            let found: Vec<Node> = cut.iter().map(Node::of_child).collect();
             for node in &found {
                 node.0.die(INVALID);
             }
@@ -283,14 +292,14 @@ impl Node {
             return Vec::new();
         };
         let children = directory.children.lock();
-        children.present.values().map(Node::of_child).collect()
+        children.present.iter().map(Node::of_child).collect()
     }
 
     #[cfg(test)]
     pub(crate) fn absent_names(&self) -> usize {
         self.directory().map_or(0, |directory| {
             let children = directory.children.lock();
-            children.absent.as_ref().map_or(0, LruCache::len)
+            children.absent.as_ref().map_or(0, |names| names.len())
         })
     }
 }
@@ -327,14 +336,51 @@ fn settle_former(former: Option<Arc<Dentry>>) {
     }
 }
 
+/// Keyed once per process: names come from others, who could make them collide.
+#[inline]
+fn hash(name: &[u8]) -> u64 {
+    static KEYS: LazyLock<hashbrown::DefaultHashBuilder> = LazyLock::new(Default::default);
+    KEYS.hash_one(name)
+}
+
 impl Children {
-    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Arc<Dentry>> {
-        self.present.remove(name)
+    #[inline]
+    fn get(&self, name: &[u8]) -> Option<&Arc<Dentry>> {
+        self.present.find(hash(name), |dentry| {
+            dentry.ancestry.lock().name.as_bytes() == name
+        })
+    }
+
+    /// Puts a dentry in that has the name `name`; returns what was there.
+    fn insert(&mut self, name: &[u8], dentry: &Arc<Dentry>) -> Option<Arc<Dentry>> {
+        let hash_of = |one: &Arc<Dentry>| hash(one.ancestry.lock().name.as_bytes());
+        let is = |one: &Arc<Dentry>| one.ancestry.lock().name.as_bytes() == name;
+        match self.present.entry(hash(name), is, hash_of) {
+            Entry::Occupied(mut there) => Some(std::mem::replace(there.get_mut(), dentry.clone())),
+            Entry::Vacant(free) => {
+                free.insert(dentry.clone());
+                None
+            }
+        }
+    }
+
+    /// Takes a dentry out, if it is in here.
+    pub(super) fn remove(&mut self, dentry: &Dentry) -> Option<Arc<Dentry>> {
+        let hash_of = |one: &Dentry| hash(one.ancestry.lock().name.as_bytes());
+        let there = self
+            .present
+            .find_entry(hash_of(dentry), |one| std::ptr::eq(&**one, dentry));
+        let removed = there.ok().map(|entry| entry.remove().0);
+        let (len, capacity) = (self.present.len(), self.present.capacity());
+        if capacity > SPARSE_MIN && len < capacity / 8 {
+            self.present.shrink_to(len * 2, |one| hash_of(one));
+        }
+        removed
     }
 
     /// Whether `name` is that of `node`.
     fn holds(&self, name: &[u8], node: &Node) -> bool {
-        let there = self.present.get(name);
+        let there = self.get(name);
         there.is_some_and(|dentry| Arc::ptr_eq(dentry, &node.0))
     }
 

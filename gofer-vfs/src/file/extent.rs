@@ -77,7 +77,7 @@ impl File {
         let size = self.fresh_size(cx)?;
         let from = u64::try_from(from).ok().filter(|from| *from < size);
         let from = from.ok_or(Errno::ENXIO)?;
-        let shared = || self.node.inode().handles.any();
+        let shared = || self.node.inode().any_handle();
         let Some(handle) = self.own.clone().or_else(shared) else {
             return Err(Errno::EBADF.into());
         };
@@ -147,7 +147,7 @@ impl File {
             return Err(Errno::EFBIG.into());
         }
         let inode = self.node.inode();
-        let _end = inode.data.write();
+        let _end = inode.open().data.write();
         let authoritative = self.node.sb().mode.may_cache_metadata();
         if authoritative && mode.is_empty() && end <= self.size(cx)? {
             return Ok(());
@@ -165,7 +165,7 @@ impl File {
                 meta.touch_mtime(now);
             }
         });
-        let mode = mode_after_write(cx.creds, inode.meta.lock().attr());
+        let mode = mode_after_write(cx.creds, &inode.attr());
         drop_privileges(cx, &self.node, mode);
         Ok(())
     }

@@ -210,7 +210,7 @@ impl Filesystem {
                 }
             }
             Err(failure) if failure.is_uncertain() => {
-                source.inode().change(|meta| meta.doubtful = true);
+                source.inode().change(|meta| meta.doubt());
             }
             Err(_) => {}
         }

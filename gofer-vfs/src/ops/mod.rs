@@ -56,7 +56,7 @@ impl Superblock {
     fn distrust_name(&self, dir: &Node, name: &[u8], child: Option<&Node>) {
         self.names_changed(dir);
         dir.forget_absent(name);
-        dir.inode().change(|meta| meta.doubtful = true);
+        dir.inode().change(|meta| meta.doubt());
         if let Some(child) = child
             && dir.detach(name, child, false)
         {

@@ -167,7 +167,7 @@ impl Filesystem {
         if sb.mode.handle_per_description() {
             return Ok(File::new(node, flags, Some(handle), path));
         }
-        node.inode().handles.install(&handle);
+        node.inode().open().handles.install(&handle);
         Ok(File::new(node, flags, None, path))
     }
 
@@ -201,7 +201,10 @@ impl Filesystem {
             }
             FileType::Directory => {
                 let file = node.remote();
-                inode.handles.acquire(sb, cx, &*file, Access::Read, false)?;
+                inode
+                    .open()
+                    .handles
+                    .acquire(sb, cx, &*file, Access::Read, false)?;
                 Ok(File::new(node, flags, None, path))
             }
             FileType::Symlink => Err(Errno::ELOOP.into()),
@@ -229,11 +232,14 @@ impl Filesystem {
             (true, Access::Read) => Access::ReadWrite,
             (_, access) => access,
         };
-        let _end = truncate.then(|| inode.data.write());
+        let _end = truncate.then(|| inode.open().data.write());
         let own = if sb.mode.handle_per_description() {
             Some(Handle::open(sb, cx, &*file, access, truncate)?)
         } else {
-            inode.handles.acquire(sb, cx, &*file, access, truncate)?;
+            inode
+                .open()
+                .handles
+                .acquire(sb, cx, &*file, access, truncate)?;
             None
         };
         if truncate {

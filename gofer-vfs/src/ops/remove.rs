@@ -134,7 +134,7 @@ fn remove_from(
             if failure.is_uncertain() {
                 sb.distrust_name(dir, name.as_bytes(), child.as_ref());
                 if let Some(child) = child {
-                    child.inode().change(|meta| meta.doubtful = true);
+                    child.inode().change(|meta| meta.doubt());
                 }
             } else if failure.errno() == Errno::ENOENT && child.is_none() {
                 dir.mark_absent(name.as_bytes());

@@ -48,7 +48,7 @@ pub(crate) fn change_attributes(
     };
     check_set_attr(cx.creds, &attr, set, setting)?;
     // Whoever moves the end of a file keeps writers away; nobody else needs to.
-    let _end = set.size.map(|_| inode.data.write());
+    let _end = set.size.map(|_| inode.open().data.write());
     let now = sb.stamp();
     let mut send = *set;
     send.uid = set.uid.filter(|uid| *uid != attr.uid);
@@ -66,7 +66,7 @@ pub(crate) fn change_attributes(
     }
     inode.about_to_change();
     let shared = match through {
-        None => inode.handles.any(),
+        None => inode.any_handle(),
         Some(_) => None,
     };
     let through = through.or(shared.as_deref());
@@ -78,7 +78,7 @@ pub(crate) fn change_attributes(
         Err(error) => {
             let failure = Failure::from(error);
             if failure.is_uncertain() {
-                inode.change(|meta| meta.doubtful = true);
+                inode.change(|meta| meta.doubt());
             }
             return Err(failure);
         }

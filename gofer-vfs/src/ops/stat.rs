@@ -72,9 +72,10 @@ fn known_stat(cx: &Context<'_>, node: &Node) -> Res<Stat> {
     let inode = node.inode();
     let (attr, doubtful) = {
         let meta = inode.meta.lock();
-        (*meta.attr(), meta.doubtful)
+        let links_in_doubt = meta.links_in_doubt(inode.sb.unknown_removals());
+        (meta.attr(), meta.is_doubtful() || links_in_doubt)
     };
-    if doubtful || inode.links_in_doubt(attr.nlink) {
+    if doubtful {
         inode.refresh(cx, &*node.remote(), None)?;
         return Ok(shown(node));
     }

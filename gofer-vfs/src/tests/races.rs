@@ -9,7 +9,7 @@ use std::sync::Barrier;
 /// (semantics 26, item 84).
 fn check_tree(rig: &Rig) {
     let root = rig.fs.root_ref();
-    let mut seen: HashMap<u64, Node> = HashMap::new();
+    let mut seen: HashMap<usize, Node> = HashMap::new();
     let mut queue = vec![root.clone()];
     while let Some(node) = queue.pop() {
         for child in node.children() {
@@ -17,7 +17,7 @@ fn check_tree(rig: &Rig) {
             assert!(parent.same(&node), "a child lies where its parent says");
             queue.push(child);
         }
-        let twice = seen.insert(node.id(), node);
+        let twice = seen.insert(node.address(), node);
         assert!(twice.is_none(), "a dentry is reachable in one way only");
     }
     for node in seen.values() {
@@ -25,7 +25,7 @@ fn check_tree(rig: &Rig) {
         let holders = if node.same(root) { 2 } else { 1 };
         let children = node.children();
         assert_eq!(
-            node.refs(),
+            i64::from(node.refs()),
             children.len() as i64 + holders,
             "references of {:?}",
             String::from_utf8_lossy(&node.path())
