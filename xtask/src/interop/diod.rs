@@ -108,6 +108,12 @@ fn connect_when_ready(server: &mut Server, transport: Transport, address: &str) 
     }
 }
 
+/// A diod that listens on a port of the loopback interface, and its address.
+pub(super) fn start_on_tcp(dir: &Path) -> Result<(Server, String)> {
+    let (server, address, _) = start_and_connect(Transport::Tcp, dir, Path::new(""))?;
+    Ok((server, address))
+}
+
 /// An address of 127.0.0.1 that was not given out before. The port lies below those the kernel
 /// gives to outgoing connections: one of these could take it before diod does, or an attempt to
 /// connect could meet itself. Nothing is bound to try it: a process that is just being started

@@ -4,6 +4,7 @@
 mod diod;
 mod gvisor;
 mod known;
+mod linux;
 mod runsc;
 mod tools;
 
@@ -29,6 +30,12 @@ pub struct Interop {
     /// Measure gVisor's client and gofer beside ours instead
     #[arg(long)]
     bench: bool,
+    /// linux: more ways to mount
+    #[arg(long)]
+    full: bool,
+    /// linux: diod in the place of our server
+    #[arg(long)]
+    control: bool,
     #[command(flatten)]
     options: Options,
 }
@@ -42,6 +49,8 @@ enum Peer {
     Gvisor,
     /// A gVisor sandbox with our server as its gofer, from the Debian package runsc.
     Runsc,
+    /// The Linux kernel's 9P client in a virtual machine that is emulated: slow, not part of CI.
+    Linux,
 }
 
 impl Interop {
@@ -50,6 +59,8 @@ impl Interop {
         [Peer::Diod, Peer::Gvisor, Peer::Runsc].map(|peer| Interop {
             peer,
             bench: false,
+            full: false,
+            control: false,
             options: Options::all(allow_missing),
         })
     }
@@ -60,6 +71,7 @@ impl Interop {
             Peer::Diod => "diod",
             Peer::Gvisor => "gvisor",
             Peer::Runsc => "runsc",
+            Peer::Linux => "linux",
         }
     }
 }
@@ -78,6 +90,9 @@ pub fn run(interop: &Interop) -> Result<()> {
         }
         if interop.peer == Peer::Runsc {
             bail!("its cases are a script that runs whole: xtask/interop/runsc/workload.sh");
+        }
+        if interop.peer == Peer::Linux {
+            bail!("its checks run whole: xtask/interop/linux/guest");
         }
         install("diod", "diod")?;
         suite::list(&interop.options, &cells())?;
@@ -100,6 +115,14 @@ pub fn run_all(interop: &Interop) -> Result<Outcome> {
             Ok(cells) => outcome_of(interop, cells),
             Err(error) => nothing_ran(interop, &format!("{error:#}")),
         }),
+        Peer::Linux => {
+            let side = match interop.control {
+                true => linux::Side::Diod,
+                false => linux::Side::Ours,
+            };
+            Ok(linux::run(&interop.options, interop.full, side)
+                .unwrap_or_else(|error| nothing_ran(interop, &format!("{error:#}"))))
+        }
     }
 }
 
