@@ -12,6 +12,7 @@ use crate::context::{Context, unattended_call};
 use crate::dentry::Node;
 use crate::directory::{DirectoryEntry, Stream};
 use crate::error::{Errno, Result};
+use crate::file_locks;
 use crate::filesystem::{Stat, run};
 use crate::flags::{OpenFlags, XattrFlags};
 use crate::handle::Handle;
@@ -41,6 +42,7 @@ pub struct File {
     wrote: AtomicBool,
     closed: bool,
     path: Box<[u8]>,
+    pub(crate) locks: file_locks::Description,
 }
 
 #[derive(Default)]
@@ -57,6 +59,7 @@ enum Ends<'f> {
 
 impl File {
     pub(crate) fn new(node: Node, flags: OpenFlags, own: Option<Arc<Handle>>, path: &[u8]) -> File {
+        let lock_id = node.sb().next_serial();
         let file = File {
             errors_seen: Mutex::new(node.inode().open().errors.end()),
             node,
@@ -66,6 +69,7 @@ impl File {
             wrote: AtomicBool::new(false),
             closed: false,
             path: path.into(),
+            locks: file_locks::Description::new(lock_id),
         };
         if file.is_writable() {
             file.node
@@ -87,15 +91,25 @@ impl File {
         self.flags
     }
 
-    fn is_path(&self) -> bool {
+    /// The path it was opened by, for errors.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Where it stands.
+    pub(crate) fn offset(&self) -> u64 {
+        self.position.lock().offset
+    }
+
+    pub(crate) fn is_path(&self) -> bool {
         self.flags.contains(OpenFlags::PATH)
     }
 
-    fn is_readable(&self) -> bool {
+    pub(crate) fn is_readable(&self) -> bool {
         !self.is_path() && matches!(self.flags.access_bits(), 0 | 2)
     }
 
-    fn is_writable(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> bool {
         !self.is_path() && matches!(self.flags.access_bits(), 1 | 2)
     }
 
@@ -107,13 +121,13 @@ impl File {
         self.node.file_type()
     }
 
-    fn reader(&self) -> Res<Arc<Handle>> {
+    pub(crate) fn reader(&self) -> Res<Arc<Handle>> {
         let shared = || self.node.inode().reader();
         let handle = self.own.clone().or_else(shared);
         handle.ok_or_else(|| Errno::EBADF.into())
     }
 
-    fn writer(&self) -> Res<Arc<Handle>> {
+    pub(crate) fn writer(&self) -> Res<Arc<Handle>> {
         let shared = || self.node.inode().writer();
         let handle = self.own.clone().or_else(shared);
         handle.ok_or_else(|| Errno::EBADF.into())
@@ -434,7 +448,11 @@ impl File {
 
     /// What close(2) does, once (semantics 15.7, 16.8).
     fn finish(&mut self, cx: &Context<'_>) -> Res<()> {
-        if std::mem::replace(&mut self.closed, true) || !self.is_writable() {
+        if std::mem::replace(&mut self.closed, true) {
+            return Ok(());
+        }
+        self.drop_locks();
+        if !self.is_writable() {
             return Ok(());
         }
         let flushed = if self.wrote.load(Ordering::Relaxed) {

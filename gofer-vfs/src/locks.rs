@@ -19,7 +19,8 @@
 //! | [`HANDLES`] | one per inode | its shared handles |
 //! | [`METADATA`] | one per inode | its attributes, and which of its names are cached |
 //! | [`LRU`] | one per filesystem | unused dentries |
-//! | [`REGISTRY`] | one per filesystem | open handles; and per description: which errors it was told of |
+//! | [`REGISTRY`] | one per filesystem | open handles; and per description: which errors it was told of, who locked through it |
+//! | [`FILE_LOCKS`] | one per filesystem | advisory locks and who waits for them |
 //!
 //! # Rules
 //!
@@ -30,6 +31,8 @@
 //!   with the lower id. Whoever locks two holds `TOPOLOGY`, which keeps that question settled.
 //! - The list of files whose times wait to be sent ([`crate::times`]) has a lock without a rank:
 //!   nothing else is locked while it is held.
+//! - Who waits for an advisory lock has a lock without a rank for the outcome: nothing else is
+//!   locked while it is held.
 //! - Dentries, inodes, remote files and handles are dropped with no lock of rank `CHILDREN` or
 //!   below held: dropping may take any of them.
 //! - Attribute replies are applied without a lock over the call: see [`crate::metadata`].
@@ -54,6 +57,7 @@ pub(crate) const HANDLES: Rank = 15;
 pub(crate) const METADATA: Rank = 16;
 pub(crate) const LRU: Rank = 17;
 pub(crate) const REGISTRY: Rank = 18;
+pub(crate) const FILE_LOCKS: Rank = 19;
 
 /// The last rank that may be held while the server is waited for.
 #[cfg(debug_assertions)]

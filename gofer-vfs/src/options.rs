@@ -42,6 +42,26 @@ impl Trans {
     }
 }
 
+/// Where advisory locks are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LockPlace {
+    /// By this client alone: other clients neither see nor hold them.
+    #[default]
+    Local,
+    /// On the server as well, which then arbitrates between its clients.
+    Server,
+}
+
+impl LockPlace {
+    /// The word of the option `locks`.
+    pub fn name(self) -> &'static str {
+        match self {
+            LockPlace::Local => "local",
+            LockPlace::Server => "server",
+        }
+    }
+}
+
 /// The mount options of one filesystem.
 ///
 /// `Display` prints the string in effect, defaults included, in the order of semantics 2.5. What
@@ -68,6 +88,8 @@ pub struct MountOptions {
     /// The most shared-memory channels beside the socket, 0 for none; lisafs only. `None` is as
     /// many as suit this machine.
     pub channels: Option<u32>,
+    /// Where advisory locks are kept.
+    pub locks: LockPlace,
     /// Cache data even where a host descriptor or the mode speaks against it.
     pub force_page_cache: bool,
     /// Map host descriptors in small pieces only.
@@ -93,6 +115,7 @@ impl MountOptions {
             version: None,
             dentry_cache_limit: 1000,
             channels: None,
+            locks: LockPlace::default(),
             force_page_cache: false,
             limit_host_fd_translation: false,
             overlayfs_stale_read: false,
@@ -155,6 +178,9 @@ impl MountOptions {
         if let Some(channels) = self.channels {
             items.push(("channels", Some(channels.to_string().into())));
         }
+        if self.locks != LockPlace::default() {
+            items.push(("locks", Some(self.locks.name().into())));
+        }
         let flags = [
             ("force_page_cache", self.force_page_cache),
             ("limit_host_fd_translation", self.limit_host_fd_translation),
@@ -208,7 +234,7 @@ impl FromStr for MountOptions {
 }
 
 /// Every key, in the order of evaluation (semantics 2.3), with its meaning in words.
-const KEYS: [(&str, &str); 17] = [
+const KEYS: [(&str, &str); 18] = [
     ("trans", "how the server is reached: fd, unix or tcp"),
     ("rfdno", "descriptor that is read from"),
     ("wfdno", "descriptor that is written to"),
@@ -233,6 +259,7 @@ const KEYS: [(&str, &str); 17] = [
         "channels",
         "shared-memory channels beside the socket, at most",
     ),
+    ("locks", "where advisory locks are kept: local or server"),
     (
         "force_page_cache",
         "cache data where it would not be cached",

@@ -64,6 +64,8 @@ counters! {
     remote_reads,
     /// Write calls made to the server.
     remote_writes,
+    /// Advisory locks that are held.
+    file_locks,
     /// Modification times sent to the server after the last writer had closed.
     times_sent,
 }

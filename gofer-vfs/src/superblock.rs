@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::dentry_cache::DentryCache;
 use crate::directory::ListingCache;
 use crate::error::Errno;
+use crate::file_locks::{FileLocks, OwnerNumbers};
 use crate::filesystem::MountFlags;
 use crate::handle::Handle;
 use crate::inode::{InodeTable, mix};
@@ -71,6 +72,8 @@ pub(crate) struct Superblock {
     pub(crate) cache: DentryCache,
     pub(crate) listings: ListingCache,
     pub(crate) times: Times,
+    pub(crate) file_locks: FileLocks,
+    pub(crate) lock_owners: OwnerNumbers,
     /// Held by renames between directories.
     pub(crate) topology: Mutex<(), TOPOLOGY>,
     /// The device part of the root's identity: files on it show the server's inode numbers.
@@ -106,6 +109,8 @@ impl Superblock {
             inodes: InodeTable::new(),
             listings: ListingCache::new(),
             times: Times::new(this.clone()),
+            file_locks: FileLocks::new(),
+            lock_owners: OwnerNumbers::new(),
             topology: Mutex::new(()),
             root_device: root.id[1],
             serials: AtomicU64::new(1),

@@ -66,7 +66,7 @@ impl File {
         Ok(new)
     }
 
-    fn fresh_size(&self, cx: &Context<'_>) -> Res<u64> {
+    pub(crate) fn fresh_size(&self, cx: &Context<'_>) -> Res<u64> {
         Ok(ops::fresh_stat(cx, &self.node, self.own.as_deref())?
             .attr
             .size)

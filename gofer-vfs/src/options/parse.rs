@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use super::{KEYS, MountOptions, OptionError, Trans};
+use super::{KEYS, LockPlace, MountOptions, OptionError, Trans};
 use crate::error::printable;
 use crate::interop::{InteropMode, UnknownMode};
 
@@ -26,6 +26,12 @@ pub(super) fn parse(text: &[u8]) -> Result<MountOptions> {
     options.version = items.text("version")?;
     items.unsigned("dentry_cache_limit", &mut options.dentry_cache_limit)?;
     options.channels = items.unsigned_if_given("channels")?;
+    if let Some(word) = items.take("locks") {
+        options.locks = [LockPlace::Local, LockPlace::Server]
+            .into_iter()
+            .find(|place| place.name().as_bytes() == word)
+            .ok_or_else(|| OptionError::new("locks", bad(&word, "expected local or server")))?;
+    }
     options.force_page_cache = items.take("force_page_cache").is_some();
     options.limit_host_fd_translation = items.take("limit_host_fd_translation").is_some();
     options.overlayfs_stale_read = items.take("overlayfs_stale_read").is_some();

@@ -126,6 +126,7 @@ fn the_earlier_in_the_order_of_evaluation_is_reported() {
         ("msize", "msize=x"),
         ("dentry_cache_limit", "dentry_cache_limit=x"),
         ("channels", "channels=x"),
+        ("locks", "locks=maybe"),
         ("lisafs", "lisafs=x"),
         ("directfs", "directfs=x"),
         ("x", "x"),
@@ -200,8 +201,8 @@ fn aname_is_absolute_and_normalised() {
 fn printed_string_has_the_order_of_the_specification() {
     insta::assert_snapshot!(parsed(""), @"trans=fd,rfdno=3,wfdno=3,aname=/,dfltuid=4294967294,dfltgid=4294967294,msize=1048576,version=9P2000.L.Google.13,dentry_cache_limit=1000,cache=fscache");
     insta::assert_snapshot!(
-        parsed("overlayfs_stale_read,channels=8,force_page_cache,limit_host_fd_translation,cache=none,lisafs=t"),
-        @"trans=fd,rfdno=3,wfdno=3,aname=/,dfltuid=4294967294,dfltgid=4294967294,msize=1048576,dentry_cache_limit=1000,cache=none,channels=8,force_page_cache,limit_host_fd_translation,overlayfs_stale_read,lisafs");
+        parsed("overlayfs_stale_read,locks=server,channels=8,force_page_cache,limit_host_fd_translation,cache=none,lisafs=t"),
+        @"trans=fd,rfdno=3,wfdno=3,aname=/,dfltuid=4294967294,dfltgid=4294967294,msize=1048576,dentry_cache_limit=1000,cache=none,channels=8,locks=server,force_page_cache,limit_host_fd_translation,overlayfs_stale_read,lisafs");
     let tcp: MountOptions = "address=[::1]:564,trans=tcp".parse().unwrap();
     insta::assert_snapshot!(tcp, @"trans=tcp,address=[::1]:564,aname=/,dfltuid=4294967294,dfltgid=4294967294,msize=1048576,version=9P2000.L,dentry_cache_limit=1000,cache=fscache");
     let unix: MountOptions = r"trans=unix,address=/a\,b,version=9P2000.L.Google.7"
@@ -212,8 +213,9 @@ fn printed_string_has_the_order_of_the_specification() {
 
 #[test]
 fn every_printed_option_has_a_meaning() {
-    let options =
-        parsed("overlayfs_stale_read,force_page_cache,limit_host_fd_translation,channels=1,lisafs");
+    let options = parsed(
+        "overlayfs_stale_read,force_page_cache,limit_host_fd_translation,channels=1,locks=server,lisafs",
+    );
     let unix: MountOptions = "trans=unix,address=/s".parse().unwrap();
     for (key, _, meaning) in options.describe().into_iter().chain(unix.describe()) {
         assert!(!meaning.is_empty(), "{key}");
@@ -247,6 +249,7 @@ prop_compose! {
         version in proptest::option::of("[A-Za-z0-9.,\\\\]{0,20}"),
         dentry_cache_limit in any::<u64>(),
         channels in any::<Option<u32>>(),
+        server_locks in any::<bool>(),
         flags in any::<[bool; 5]>(),
     ) -> MountOptions {
         let one_socket = match &trans {
@@ -264,6 +267,10 @@ prop_compose! {
             version,
             dentry_cache_limit,
             channels,
+            locks: match server_locks {
+                true => LockPlace::Server,
+                false => LockPlace::Local,
+            },
             force_page_cache: flags[0],
             limit_host_fd_translation: flags[1],
             overlayfs_stale_read: flags[2],

@@ -17,6 +17,7 @@ mod create;
 mod data;
 mod directories;
 mod failure;
+mod file_locks;
 mod links;
 mod lookup;
 mod open;
@@ -32,7 +33,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::clock::Clock;
 use crate::interop::InteropMode;
-use crate::options::MountOptions;
+use crate::options::{LockPlace, MountOptions};
 use crate::permissions::Credentials;
 use crate::testing::Outside;
 use crate::{Filesystem, MountFlags};
@@ -60,6 +61,8 @@ pub struct Remount {
     pub cache: Option<InteropMode>,
     /// Another limit for unused dentries.
     pub dentry_cache_limit: Option<u64>,
+    /// Another place for advisory locks.
+    pub locks: Option<LockPlace>,
     /// Flags of the mount.
     pub flags: MountFlags,
     /// A clock other than the machine's, for [`Filesystem::mount_with_clock`].
@@ -74,6 +77,9 @@ impl Remount {
         }
         if let Some(limit) = self.dentry_cache_limit {
             options.dentry_cache_limit = limit;
+        }
+        if let Some(locks) = self.locks {
+            options.locks = locks;
         }
     }
 }
@@ -163,6 +169,7 @@ pub fn cases() -> &'static [Case] {
             shared::CASES,
             shared_handles::CASES,
             concurrency::CASES,
+            file_locks::CASES,
             failure::CASES,
         ]
         .concat()
@@ -273,6 +280,13 @@ mod needs {
 
     pub fn no_exchange(fx: &Fixture) -> Applies {
         when(exchange(fx).is_err(), "the server can exchange")
+    }
+
+    pub fn server_locks(fx: &Fixture) -> Applies {
+        when(
+            fx.fs.capabilities().locks,
+            "the protocol has no advisory locks",
+        )
     }
 
     pub fn kill(fx: &Fixture) -> Applies {

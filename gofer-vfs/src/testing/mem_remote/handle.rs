@@ -11,11 +11,12 @@ use super::link::{Link, Op};
 use super::tree::{Content, Ino, Tree};
 use crate::attr::{Attr, AttrMask, FileType};
 use crate::error::Errno;
+use crate::file_locks::{HeldRange, LockRange};
 use crate::flags::{Access, AllocMode};
 use crate::name::Name;
 use crate::remote::{
-    Call, DirEntry, DirPos, FileLock, Moved, OpenMode, Promptness, RemoteError, RemoteHandle,
-    RemoteResult,
+    Call, DirEntry, DirPos, FileLock, LockKind, Moved, OpenMode, Promptness, RemoteError,
+    RemoteHandle, RemoteResult,
 };
 
 pub(super) struct MemHandle {
@@ -75,6 +76,16 @@ impl MemHandle {
         let done = work(&mut self.link.tree.lock(), passage.short).map_err(RemoteError::refused)?;
         self.link.leave(passage)?;
         Ok(done)
+    }
+
+    /// A lock of this client, as the tree keeps it.
+    fn held(&self, lock: &FileLock) -> HeldRange<(usize, u32)> {
+        HeldRange {
+            owner: (Arc::as_ptr(&self.link) as usize, lock.owner),
+            exclusive: lock.kind == LockKind::Write,
+            range: LockRange::from_server(lock.start, lock.length),
+            pid: 0,
+        }
     }
 
     fn retire(&self) {
@@ -211,12 +222,38 @@ impl RemoteHandle for MemHandle {
         })
     }
 
-    fn lock(&self, call: &Call<'_>, _lock: &FileLock) -> RemoteResult<()> {
-        self.run(call, Op::Lock, |_, _| Err(Errno::EOPNOTSUPP))
+    fn lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<()> {
+        self.run(call, Op::Lock, |tree, _| {
+            if !self.link.config.capabilities.locks {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            let wanted = self.held(lock);
+            let locks = tree.locks.entry(self.ino).or_default();
+            if lock.kind != LockKind::Unlock && locks.conflicts(&wanted).next().is_some() {
+                return Err(Errno::EAGAIN);
+            }
+            locks.set(wanted.owner, lock.kind, wanted.range, 0);
+            Ok(())
+        })
     }
 
-    fn test_lock(&self, call: &Call<'_>, _lock: &FileLock) -> RemoteResult<Option<FileLock>> {
-        self.run(call, Op::TestLock, |_, _| Err(Errno::EOPNOTSUPP))
+    fn test_lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<Option<FileLock>> {
+        self.run(call, Op::TestLock, |tree, _| {
+            if !self.link.config.capabilities.locks {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            let locks = tree.locks.entry(self.ino).or_default();
+            let found = locks.conflicts(&self.held(lock)).next().copied();
+            Ok(found.map(|held| FileLock {
+                kind: match held.exclusive {
+                    true => LockKind::Write,
+                    false => LockKind::Read,
+                },
+                start: held.range.start(),
+                length: held.range.length(),
+                owner: held.owner.1,
+            }))
+        })
     }
 
     fn host_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -11,6 +11,7 @@ use crate::attr::{
     Attr, AttrMask, Device, FileType, SetAttr, SetAttrReport, SetTime, StatFs, Timestamp,
 };
 use crate::error::Errno;
+use crate::file_locks::RangeLocks;
 use crate::flags::{AllocMode, RenameFlags, XattrFlags};
 use crate::name::NAME_MAX;
 use crate::remote::{New, Owner};
@@ -59,6 +60,8 @@ pub(super) struct Tree {
     next_ino: Ino,
     next_cookie: u64,
     clock: Arc<TestClock>,
+    /// Advisory locks, each owner a connection and a number.
+    pub locks: HashMap<Ino, RangeLocks<(usize, u32)>>,
 }
 
 impl Tree {
@@ -68,6 +71,7 @@ impl Tree {
             next_ino: ROOT,
             next_cookie: 1,
             clock,
+            locks: HashMap::new(),
         };
         let root = tree.insert(&New::Dir, 0o755, 0, 0, ROOT);
         tree.get_mut(root).attr.nlink = 2;
