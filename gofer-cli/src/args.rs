@@ -37,7 +37,7 @@ Usage: gofer-cli [FLAGS] [COMMAND] [ARGUMENTS]     without a command, the shell
 Look      ls tree stat walk cat head tail find du df readlink xattr
 Change    mkdir rmdir rm mv rename cp ln touch truncate mknod chmod chown
 Copy      get put cp
-Session   cd pwd as sync options cache stats help exit lcd lpwd lls history
+Session   cd pwd as lock sync options cache stats help exit lcd lpwd lls history
 Programs  shell serve completions man
 
 Connection, before or after the command:
@@ -70,6 +70,8 @@ Keys of -o:
   dentry_cache_limit=N      unused names to keep (1000)
   channels=N                shared-memory channels beside the socket, 0 for none; lisafs only
                             (one for each CPU, at most 4)
+  locks=local|server        who keeps advisory locks: this client alone (the default), or the
+                            server as well (9P)
   directfs                  work on the root's descriptor that the server gives away; lisafs only
   msize=N, version=9P2000.L[.Google.N]   9P only
   dfltuid=N, dfltgid=N      owners of files without one
@@ -322,6 +324,8 @@ pub enum Command {
     Du(cmd::du::DuArgs),
     /// Search a directory tree
     Find(cmd::find::FindArgs),
+    /// Hold an advisory lock while a command runs
+    Lock(cmd::lock::LockArgs),
     /// Write everything to stable storage
     Sync(cmd::sync::SyncArgs),
     /// Show the mount options in effect and what each means

@@ -23,6 +23,8 @@ pub enum Exit {
     BrokenPipe,
     /// Ctrl-C.
     Interrupted,
+    /// As the local command that was run.
+    Local(u8),
 }
 
 impl Exit {
@@ -37,6 +39,7 @@ impl Exit {
             Exit::Lost => 5,
             Exit::Partial => 6,
             Exit::Interrupted => 130,
+            Exit::Local(code) => code,
         }
     }
 }
@@ -57,4 +60,5 @@ Exit codes:
     4  cannot connect, or the handshake failed
     5  the connection was lost midway
     6  partial success: some files of several failed
-  130  interrupted by Ctrl-C";
+  130  interrupted by Ctrl-C
+lock ends as the command it runs.";

@@ -100,6 +100,8 @@ fn main(cli: Cli, ui: &mut Ui) -> CliResult<()> {
         client: Client::new(connection, credentials, interrupts.cancel),
         at_prompt: interrupts.at_prompt,
         ui: Ui::new(&cli.output),
+        is_shell: matches!(command, TopCommand::Shell(_)),
+        held: Vec::new(),
         history: Vec::new(),
     };
     let result = match &command {
@@ -108,6 +110,7 @@ fn main(cli: Cli, ui: &mut Ui) -> CliResult<()> {
         _ => Ok(()),
     };
     let flushed = session.ui.flush();
+    session.held.clear();
     let lost = matches!(&result, Err(error) if error.exit() == Exit::Lost);
     // A lost connection cannot be closed in good order, and that was said already.
     let closed = match session.client.close() {

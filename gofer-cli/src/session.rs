@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use gofer_vfs::{File, Node};
+
 use crate::client::Client;
 use crate::ui::Ui;
 
@@ -14,6 +16,10 @@ pub struct Session {
     pub ui: Ui,
     /// Told when a line is being typed.
     pub at_prompt: Arc<AtomicBool>,
+    /// Whether commands come from a shell, which may keep things from one to the next.
+    pub is_shell: bool,
+    /// Files whose locks this shell holds.
+    pub held: Vec<(Node, File)>,
     /// Lines typed in this shell and before, for `history`.
     pub history: Vec<String>,
 }

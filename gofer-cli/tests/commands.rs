@@ -456,3 +456,27 @@ fn a_reader_that_goes_away_is_no_failure() {
         assert!(output.stderr.is_empty());
     });
 }
+
+#[test]
+fn lock_holds_a_lock_while_a_command_runs() {
+    both(|tree| {
+        tree.write("f", "content");
+        assert_eq!(tree.run("lock -x f -- echo held").ok().text(), "held\n");
+        tree.run("lock --shared --range 0:4 new -- grep -q word /dev/null")
+            .fails(1);
+        assert!(tree.host("new").exists());
+        tree.run("lock f -- ls --no-such-flag").fails(2);
+        tree.run("lock f -- /no/such/program").fails(1);
+        tree.run("lock --range 4 f").fails(2);
+        // In a shell it stays until it is given up.
+        let run = tree.script(
+            &["-k"],
+            "lock f; lock -s f; lock -u f; lock -s f; lock -s f; lock -u d",
+        );
+        assert_eq!(
+            run.stderr.matches("locked by somebody else").count(),
+            1,
+            "{run:?}"
+        );
+    });
+}

@@ -17,6 +17,7 @@ pub mod help;
 pub mod history;
 pub mod ln;
 pub mod local;
+pub mod lock;
 pub mod ls;
 pub mod mkdir;
 pub mod mknod;
@@ -95,6 +96,7 @@ fn dispatch(session: &mut Session, command: &Command) -> CliResult<()> {
         Command::Df(args) => df::run(session, args),
         Command::Du(args) => du::run(session, args),
         Command::Find(args) => find::run(session, args),
+        Command::Lock(args) => lock::run(session, args),
         Command::Sync(args) => sync::run(session, args),
         Command::Options => options::run(session),
         Command::Cache(args) => cache::run(session, args),

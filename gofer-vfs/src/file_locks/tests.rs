@@ -551,7 +551,7 @@ fn clients_of_one_server_lock_each_other_out() {
         .set_lock(&cx, &lock(LockKind::Write, 5, 10), false)
         .unwrap_err();
     assert_eq!(files[1].held_locks().ranges.len(), 1);
-    assert_eq!(files[1].held_locks().ranges[0].0, false);
+    assert!(!files[1].held_locks().ranges[0].0);
     // Waiting takes turns at the server.
     thread::scope(|scope| {
         let waits = scope.spawn(|| {

@@ -286,6 +286,10 @@ mod needs {
         when(
             fx.fs.capabilities().locks,
             "the protocol has no advisory locks",
+        )?;
+        when(
+            !matches!(fx.fs.options().trans, crate::Trans::Fd { .. }),
+            "each mount over descriptors has a server process of its own",
         )
     }
 
