@@ -98,7 +98,7 @@ impl Node {
         let made = sys::stat(&fd)?;
         let made = Made::File(Identity::of(&made));
         let result = self.finish(name, mode, owner, made).and_then(|found| {
-            let file = OpenFile::new(found.node.clone(), fd, access)?;
+            let file = OpenFile::new(found.node.clone(), fd, open)?;
             Ok(Created { found, file })
         });
         self.undo_on_error(name, made, AtFlags::empty(), result)

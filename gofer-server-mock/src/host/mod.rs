@@ -45,7 +45,7 @@ pub use create::Created;
 pub use credentials::{Acting, User};
 pub use mounts::MountPoints;
 pub use node::{Found, HeldNames, Identity, Node};
-pub use open::{DirEntry, Listed, OpenFile, record_size};
+pub use open::{DirEntry, Listed, OpenFile, ReadNow, record_size};
 pub use rustix::fs::{FileType, OFlags, StatFs};
 pub use rustix::io::Errno;
 pub use socket::{Bound, BoundSocket};

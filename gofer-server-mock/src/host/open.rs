@@ -1,12 +1,15 @@
 //! Open files: data, space, directory entries, donated descriptors.
 
+use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::ops::{ControlFlow, Range};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FileType, OFlags, RawDir, SeekFrom};
+use rustix::io::ReadWriteFlags;
 
 use super::mounts::MountPoints;
 use super::node::{Identity, file_type};
@@ -32,6 +35,17 @@ pub fn record_size(name: &[u8]) -> usize {
     (19 + name.len() + 1).next_multiple_of(8)
 }
 
+/// What came of reading without waiting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadNow {
+    /// So many bytes were read; none, when the file ends before them.
+    Done(usize),
+    /// The bytes are not in memory.
+    WouldWait,
+    /// The host cannot read like this.
+    Unknown,
+}
+
 /// A file that was opened. Keeps its node.
 #[derive(Debug)]
 pub struct OpenFile {
@@ -40,6 +54,10 @@ pub struct OpenFile {
     access: OFlags,
     /// Whether the descriptor allows no more than the client may.
     is_given: bool,
+    /// The host does not say whether reading would have to wait.
+    cannot_tell: AtomicBool,
+    /// Whether writes wait for storage.
+    is_synchronous: bool,
     /// Where the host's position in a directory is; `None` when that is not a known cookie.
     position: Mutex<Option<u64>>,
 }
@@ -81,21 +99,24 @@ impl Node {
             let given = copy.open(self, flags);
             let is_given = given.is_some();
             let fd = given.map_or_else(|| sys::reopen(self, flags), Ok)?;
-            let file = OpenFile::new(self.clone(), fd, access)?;
+            let file = OpenFile::new(self.clone(), fd, flags)?;
             return Ok(OpenFile { is_given, ..file });
         }
         let fd = sys::reopen(self, flags)?;
-        OpenFile::new(self.clone(), fd, access)
+        OpenFile::new(self.clone(), fd, flags)
     }
 }
 
 impl OpenFile {
-    pub(super) fn new(node: Arc<Node>, fd: OwnedFd, access: OFlags) -> Result<OpenFile> {
+    /// `flags` are those that `fd` was opened with.
+    pub(super) fn new(node: Arc<Node>, fd: OwnedFd, flags: OFlags) -> Result<OpenFile> {
         Ok(OpenFile {
             node,
             fd: Held::new(fd)?,
-            access: access & OFlags::ACCMODE,
+            access: flags & OFlags::ACCMODE,
             is_given: true,
+            cannot_tell: AtomicBool::new(false),
+            is_synchronous: flags.intersects(OFlags::SYNC | OFlags::DSYNC),
             position: Mutex::new(Some(0)),
         })
     }
@@ -115,6 +136,11 @@ impl OpenFile {
         self.access == OFlags::WRONLY || self.access == OFlags::RDWR
     }
 
+    /// Whether writes wait for storage, as the opener asked.
+    pub fn is_synchronous(&self) -> bool {
+        self.is_synchronous
+    }
+
     /// Attributes of the file, also after its last name is gone. Locks: read.
     pub fn stat(&self) -> Result<Stat> {
         let _file = self.node.lock.read();
@@ -131,6 +157,36 @@ impl OpenFile {
                 None => rustix::io::read(file, part),
             }
         })
+    }
+
+    /// As [`OpenFile::read_at`], but without waiting for storage: what is in memory of a regular
+    /// file, which may be less than there is before its end. Locks: read.
+    pub fn read_now(&self, buffer: &mut [u8], offset: u64) -> Result<ReadNow> {
+        if self.node.file_type() != FileType::RegularFile || buffer.is_empty() {
+            return self.read_at(buffer, offset).map(ReadNow::Done);
+        }
+        if !self.can_read() {
+            return Err(Errno::BADF);
+        }
+        // This call would take -1 for the position of the descriptor.
+        if offset > i64::MAX as u64 {
+            return Err(Errno::INVAL);
+        }
+        if self.cannot_tell.load(Ordering::Relaxed) {
+            return Ok(ReadNow::Unknown);
+        }
+        let _file = self.node.lock.read();
+        let parts = &mut [IoSliceMut::new(buffer)];
+        match retry(|| rustix::io::preadv2(&self.fd, parts, offset, ReadWriteFlags::NOWAIT)) {
+            Ok(count) => Ok(ReadNow::Done(count)),
+            Err(Errno::AGAIN) => Ok(ReadNow::WouldWait),
+            // A file system, a kernel, or a sandbox without it.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                self.cannot_tell.store(true, Ordering::Relaxed);
+                Ok(ReadNow::Unknown)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// As [`OpenFile::read_at`], into `length` bytes that only `read` can reach: it reads into

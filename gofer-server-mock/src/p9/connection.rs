@@ -1,23 +1,25 @@
 //! One connection: reads requests, has them carried out, sends the replies.
 //!
-//! A request that comes alone is carried out on the reading thread, so a lone caller waits for no
-//! other thread. When more has arrived behind it, or it may take its time, it goes to the
-//! connection's [`Workers`]. The reader itself never waits for the client to read: what a socket
-//! does not take at once is left to a worker as soon as the client sends more.
+//! The reading thread carries out itself what is done at once, one request after the other, and
+//! sends the replies to all that had arrived in one call: a caller that is alone waits for no other
+//! thread, and many callers share the price of the system calls. What waits for storage, and what
+//! moves so many bytes that others would notice, goes to the connection's [`Workers`]; so does a
+//! read that turns out to need the disk. The reader itself never waits for the client to read: what
+//! a socket does not take at once is left to a worker as soon as the client sends more.
 
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
 
 use gofer_9p::wire::{
-    DecodeError, MSIZE_MAX, MSIZE_MIN, Message, Rversion, TMessage, Tallocate, Tflush, Tfsync,
-    Tversion, Version,
+    DecodeError, Header, MSIZE_MAX, MSIZE_MIN, Message, Rversion, TMessage, Tallocate, Tflush,
+    Tfsync, Tlconnect, Tlcreate, Tlopen, Tread, Treaddir, Tucreate, Tversion, Version,
 };
 use gofer_transport::Stream;
 
 use super::inbox::{Inbox, Incoming};
 use super::replies::{Broken, Replies, Sending};
-use super::reply::Reply;
+use super::reply::{Pace, Reply};
 use super::session::Session;
 use super::workers::{Hands, Job, Work, Workers};
 use crate::host::{Errno, Export, Result};
@@ -32,6 +34,12 @@ const THREADS_MAX: usize = 16;
 
 /// Bytes of replies a client may leave unread before no more of its requests are read.
 const BACKLOG_MAX: usize = 8 << 20;
+
+/// Requests that move more bytes than this are left to workers when others wait.
+const LARGE: u32 = 128 << 10;
+
+/// Bytes of replies that are collected before they are sent although more could be.
+const BATCH_MAX: usize = 256 << 10;
 
 /// What the threads of a connection share.
 #[derive(Debug)]
@@ -78,7 +86,7 @@ impl Connection<'_> {
         let sending = match work {
             Work::Drain => Sending::Yours,
             Work::Request(job) => {
-                reply.begin(job.header.tag, job.session.msize());
+                reply.begin(job.header.tag, job.session.msize(), Pace::Any);
                 job.session.handle(job.header.kind, &job.body, reply);
                 // Whoever waits for this request waits for what it holds, too.
                 drop(job);
@@ -109,9 +117,12 @@ impl Reader<'_, '_> {
     fn read_all(&mut self) -> io::Result<()> {
         let mut inbox = Inbox::new();
         loop {
-            self.connection.replies.wait_for_room(BACKLOG_MAX);
             let session = self.session.as_ref();
             let limit = session.map_or(FIRST_MESSAGE_SIZE, |session| session.msize());
+            if !inbox.is_ready(limit) {
+                self.send_batch(inbox.is_empty());
+                self.connection.replies.wait_for_room(BACKLOG_MAX);
+            }
             let Some(incoming) = inbox.next(self.stream, limit)? else {
                 return Ok(());
             };
@@ -134,28 +145,63 @@ impl Reader<'_, '_> {
     fn request(&mut self, incoming: &Incoming<'_>) -> std::result::Result<(), Broken> {
         let header = incoming.header;
         self.connection.replies.begin(header.tag)?;
-        let Some(session) = &self.session else {
-            self.answer(incoming, |reply| {
-                reply.fail(Errno::PROTO);
-            });
+        let Some(session) = self.session.clone() else {
+            self.reply.begin(header.tag, FIRST_MESSAGE_SIZE, Pace::Any);
+            self.reply.fail(Errno::PROTO);
+            self.reply.keep();
             return Ok(());
         };
-        let session = session.clone();
-        if incoming.alone && !takes_time(header.kind) {
-            self.answer(incoming, |reply| {
-                session.handle(header.kind, incoming.body, reply)
-            });
+        let moved = bytes_moved(incoming);
+        let is_long = moved > LARGE && !(incoming.alone && self.connection.workers.are_idle());
+        if is_long || takes_time(header.kind) {
+            self.leave(session, incoming);
             return Ok(());
         }
-        let body = incoming.body.to_vec();
+        let brings_descriptor = may_bring_descriptor(header.kind);
+        if brings_descriptor || moved > LARGE {
+            // A descriptor's reply has a call of its own, and long work delays nobody's reply.
+            self.send_batch(incoming.alone);
+        }
+        let pace = match incoming.alone {
+            true => Pace::Brisk,
+            false => Pace::Quick,
+        };
+        self.reply.begin(header.tag, session.msize(), pace);
+        session.handle(header.kind, incoming.body, &mut self.reply);
+        if self.reply.is_postponed() {
+            self.leave(session, incoming);
+        } else if brings_descriptor {
+            let sending = self.connection.replies.finish(&mut self.reply);
+            self.see_to(sending, incoming.alone);
+        } else {
+            self.reply.keep();
+            if self.reply.kept().len() > BATCH_MAX {
+                self.send_batch(incoming.alone);
+                self.connection.replies.wait_for_room(BACKLOG_MAX);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a request to a worker.
+    fn leave(&mut self, session: Arc<Session>, incoming: &Incoming<'_>) {
+        // Queueing may wait for a thread.
+        self.send_batch(incoming.alone);
         let job = Job {
             session,
-            header,
-            body,
+            header: incoming.header,
+            body: incoming.body.to_vec(),
         };
         let hands = self.connection.workers.push(job);
         self.provide(hands);
-        Ok(())
+    }
+
+    /// Sends the replies that were kept.
+    fn send_batch(&mut self, alone: bool) {
+        if !self.reply.kept().is_empty() {
+            let sending = self.connection.replies.finish_kept(&mut self.reply);
+            self.see_to(sending, alone);
+        }
     }
 
     /// Tflush (9P 3.3): a request no thread has begun is dropped without a reply, one that runs is
@@ -165,9 +211,13 @@ impl Reader<'_, '_> {
         let tag = incoming.header.tag;
         connection.replies.begin(tag)?;
         let Ok(TMessage::Tflush(Tflush { oldtag })) = decode(incoming) else {
-            self.answer(incoming, |reply| reply.fail(Errno::PROTO));
+            self.reply.begin(tag, FIRST_MESSAGE_SIZE, Pace::Any);
+            self.reply.fail(Errno::PROTO);
+            self.reply.keep();
             return Ok(());
         };
+        // The old request may be among those that have been answered.
+        self.send_batch(incoming.alone);
         if connection.workers.cancel(oldtag) {
             let sending = connection.replies.abandon(oldtag);
             self.see_to(sending, incoming.alone);
@@ -180,10 +230,12 @@ impl Reader<'_, '_> {
     /// Tversion (9P 4.1): everything outstanding is aborted and every fid discarded, whatever
     /// comes of it. It may have any tag.
     fn version(&mut self, incoming: &Incoming<'_>) {
+        self.send_batch(incoming.alone);
         self.connection.replies.abort_all();
         self.connection.workers.cancel_all();
         self.session = None;
-        self.reply.begin(incoming.header.tag, FIRST_MESSAGE_SIZE);
+        self.reply
+            .begin(incoming.header.tag, FIRST_MESSAGE_SIZE, Pace::Any);
         if let Err(errno) = self.negotiate(incoming) {
             self.reply.fail(errno);
         }
@@ -217,18 +269,6 @@ impl Reader<'_, '_> {
         );
         self.session = Some(Arc::new(session));
         Ok(())
-    }
-
-    /// Ends an outstanding request here with the reply that `make` makes.
-    fn answer(&mut self, incoming: &Incoming<'_>, make: impl FnOnce(&mut Reply)) {
-        let msize = self
-            .session
-            .as_ref()
-            .map_or(FIRST_MESSAGE_SIZE, |session| session.msize());
-        self.reply.begin(incoming.header.tag, msize);
-        make(&mut self.reply);
-        let sending = self.connection.replies.finish(&mut self.reply);
-        self.see_to(sending, incoming.alone);
     }
 
     /// Sends what the client did not take at once: here while the client has nothing else to
@@ -265,6 +305,27 @@ impl Reader<'_, '_> {
 /// Whether requests of this type may wait for storage longer than others should wait for them.
 fn takes_time(kind: u8) -> bool {
     matches!(kind, Tfsync::KIND | Tallocate::KIND)
+}
+
+/// Whether a descriptor may travel beside the reply (9P 10.1).
+fn may_bring_descriptor(kind: u8) -> bool {
+    matches!(
+        kind,
+        Tlopen::KIND | Tlcreate::KIND | Tucreate::KIND | Tlconnect::KIND
+    )
+}
+
+/// About how many bytes of data a request brings, or asks for.
+fn bytes_moved(incoming: &Incoming<'_>) -> u32 {
+    let Header { kind, size, .. } = incoming.header;
+    match kind {
+        // Behind fid and offset.
+        Tread::KIND | Treaddir::KIND => match incoming.body.get(12..16) {
+            Some(&[a, b, c, d]) => u32::from_le_bytes([a, b, c, d]),
+            _ => 0,
+        },
+        _ => size,
+    }
 }
 
 fn decode<'a>(incoming: &Incoming<'a>) -> std::result::Result<TMessage<'a>, DecodeError> {

@@ -34,8 +34,23 @@ impl Inbox {
         }
     }
 
-    /// Waits for the next request and takes it. `None` is the end of the stream between requests; the end inside of one is `UnexpectedEof`, a size below 7 or above `limit`
-    /// is `InvalidData`. Takes no descriptors: the kernel closes what a client sends.
+    /// Whether the next request has arrived whole, or can be told to be wrong: then
+    /// [`Inbox::next`] does not wait.
+    pub(super) fn is_ready(&self, limit: u32) -> bool {
+        self.unread.len() >= HEADER_SIZE
+            && match self.header(limit) {
+                Ok(header) => self.unread.len() >= header.size as usize,
+                Err(_) => true,
+            }
+    }
+
+    /// Whether nothing has arrived behind what was taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.unread.is_empty()
+    }
+
+    /// Waits for the next request and takes it. `None` is the end of the stream between requests;
+    /// the end inside of one is `UnexpectedEof`, a size below 7 or above `limit` is `InvalidData`. Takes no descriptors: the kernel closes what a client sends.
     pub(super) fn next(&mut self, stream: &Stream, limit: u32) -> io::Result<Option<Incoming<'_>>> {
         if !self.fill(stream, HEADER_SIZE)? {
             return Ok(None);

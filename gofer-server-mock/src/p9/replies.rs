@@ -8,16 +8,19 @@
 //! `line` before `tags`. Both are leaves otherwise, and nobody waits while holding them: bytes are
 //! sent only as far as the kernel takes them at once.
 
-use std::collections::{HashMap, VecDeque};
+mod tags;
+
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use gofer_9p::wire::{Rflush, Tag};
 use gofer_transport::{Stream, Wait};
 use parking_lot::{Condvar, Mutex};
 
-use super::reply::Reply;
+use super::reply::{Pace, Reply};
+use tags::Tags;
 
 /// The client broke the protocol or does not take its replies: the connection has to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +50,7 @@ pub(super) struct Replies<'a> {
 /// Replies that wait for the client to read.
 #[derive(Debug, Default)]
 struct Line {
-    waiting: VecDeque<Reply>,
+    waiting: VecDeque<Piece>,
     /// Bytes of the first one that have been sent.
     sent: usize,
     /// Memory of what is in line, in bytes.
@@ -60,9 +63,19 @@ struct Line {
     starved: bool,
 }
 
-/// Outstanding requests, each with the Tflush requests that wait for its end.
-#[derive(Debug, Default)]
-struct Tags(HashMap<Tag, Vec<Tag>>);
+/// Bytes that are sent by calls of their own, and the descriptor that goes with the first of them
+/// (9P 10.2).
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    fd: Option<OwnedFd>,
+}
+
+impl Piece {
+    fn footprint(&self) -> usize {
+        size_of::<Piece>() + self.bytes.capacity()
+    }
+}
 
 impl<'a> Replies<'a> {
     pub(super) fn new(stream: &'a Stream, patience: Duration) -> Replies<'a> {
@@ -77,21 +90,39 @@ impl<'a> Replies<'a> {
 
     /// Notes that `tag` is outstanding. A tag that is already is the client's mistake.
     pub(super) fn begin(&self, tag: Tag) -> Result<(), Broken> {
-        match self.tags.lock().0.insert(tag, Vec::new()) {
-            None => Ok(()),
-            Some(_) => Err(Broken),
+        match self.tags.lock().begin(tag) {
+            true => Ok(()),
+            false => Err(Broken),
         }
     }
 
-    /// Ends a request with its reply, and answers each Tflush that waited for it. `reply` may be
-    /// used for the next.
+    /// Ends a request with the reply in the making, and answers each Tflush that waited for it.
+    /// Nothing was kept before it. `reply` may be used for the next.
     pub(super) fn finish(&self, reply: &mut Reply) -> Sending {
+        let fd = reply.fd.take();
+        reply.keep();
+        self.send(reply, fd)
+    }
+
+    /// Ends the requests whose replies were kept, in one call.
+    pub(super) fn finish_kept(&self, reply: &mut Reply) -> Sending {
+        self.send(reply, None)
+    }
+
+    fn send(&self, reply: &mut Reply, fd: Option<OwnedFd>) -> Sending {
         let mut line = self.line.lock();
-        // Not there any more: Tversion has aborted it.
-        let Some(flushes) = self.tags.lock().0.remove(&reply.tag()) else {
-            return Sending::Done;
-        };
-        line.put(self.stream, reply);
+        let mut flushes = Vec::new();
+        {
+            let mut tags = self.tags.lock();
+            for &tag in reply.kept_tags() {
+                // Tversion has aborted it and waited for it, so it is alone.
+                if !tags.end(tag, &mut flushes) {
+                    reply.forget();
+                    return Sending::Done;
+                }
+            }
+        }
+        line.put(self.stream, reply, fd);
         self.answer_flushes(&mut line, flushes);
         line.sending()
     }
@@ -99,7 +130,8 @@ impl<'a> Replies<'a> {
     /// Ends a request that was not carried out, without a reply, and answers whoever flushed it.
     pub(super) fn abandon(&self, tag: Tag) -> Sending {
         let mut line = self.line.lock();
-        let flushes = self.tags.lock().0.remove(&tag).unwrap_or_default();
+        let mut flushes = Vec::new();
+        self.tags.lock().end(tag, &mut flushes);
         self.answer_flushes(&mut line, flushes);
         line.sending()
     }
@@ -108,13 +140,9 @@ impl<'a> Replies<'a> {
     /// otherwise behind its reply.
     pub(super) fn flush(&self, tag: Tag, old_tag: Tag) -> Sending {
         let mut line = self.line.lock();
-        {
-            let mut tags = self.tags.lock();
-            // A Tflush of itself would wait for ever.
-            if let Some(flushes) = tags.0.get_mut(&old_tag).filter(|_| old_tag != tag) {
-                flushes.push(tag);
-                return Sending::Done;
-            }
+        // A Tflush of itself would wait for ever.
+        if old_tag != tag && self.tags.lock().wait_for(old_tag, tag) {
+            return Sending::Done;
         }
         self.answer_flushes(&mut line, vec![tag]);
         line.sending()
@@ -123,13 +151,14 @@ impl<'a> Replies<'a> {
     /// Aborts everything for Tversion: what is still running gets no reply.
     pub(super) fn abort_all(&self) {
         let _line = self.line.lock();
-        self.tags.lock().0.clear();
+        *self.tags.lock() = Tags::default();
     }
 
     /// Sends a reply that answers no outstanding tag: Rversion.
     pub(super) fn send_untagged(&self, reply: &mut Reply) -> Sending {
         let mut line = self.line.lock();
-        line.put(self.stream, reply);
+        reply.keep();
+        line.put(self.stream, reply, None);
         line.sending()
     }
 
@@ -207,47 +236,56 @@ impl<'a> Replies<'a> {
 
     /// Puts Rflush in line for each of `flushes`, and for those that wait for these in turn.
     fn answer_flushes(&self, line: &mut Line, mut flushes: Vec<Tag>) {
-        while let Some(tag) = flushes.pop() {
-            let Some(waiting) = self.tags.lock().0.remove(&tag) else {
-                continue;
-            };
-            let mut reply = Reply::new();
-            reply.begin(tag, u32::MAX);
-            // Seven bytes fit.
-            let _ = reply.send(Rflush {});
-            line.put(self.stream, &mut reply);
-            flushes.extend(waiting);
+        if flushes.is_empty() {
+            return;
         }
+        let mut replies = Reply::new();
+        while let Some(tag) = flushes.pop() {
+            if !self.tags.lock().end(tag, &mut flushes) {
+                continue;
+            }
+            replies.begin(tag, u32::MAX, Pace::Any);
+            // Seven bytes fit.
+            let _ = replies.send(Rflush {});
+            replies.keep();
+        }
+        line.put(self.stream, &mut replies, None);
     }
 }
 
 impl Line {
-    /// Sends `reply`, or puts it in line with what is left of it.
-    fn put(&mut self, stream: &Stream, reply: &mut Reply) {
-        if self.dead {
-            return;
+    /// Sends the replies that were kept in `replies`, or puts in line what is left of them. `fd` goes
+    /// with their first byte.
+    fn put(&mut self, stream: &Stream, replies: &mut Reply, mut fd: Option<OwnedFd>) {
+        if self.dead || replies.kept().is_empty() {
+            return replies.forget();
         }
         if self.waiting.is_empty() {
             self.sent = 0;
-            match send_some(stream, reply, 0) {
-                Ok(sent) if sent == reply.len() => return,
+            match send_some(stream, replies.kept(), &mut fd) {
+                Ok(sent) if sent == replies.kept().len() => return replies.forget(),
                 Ok(sent) => self.sent = sent,
-                Err(_) => return self.kill(),
+                Err(_) => {
+                    replies.forget();
+                    return self.kill();
+                }
             }
         }
-        let reply = std::mem::replace(reply, Reply::new());
-        self.size += reply.footprint();
-        self.waiting.push_back(reply);
+        let bytes = replies.take();
+        let piece = Piece { bytes, fd };
+        self.size += piece.footprint();
+        self.waiting.push_back(piece);
     }
 
     /// Sends what the kernel takes at once.
     fn push(&mut self, stream: &Stream) {
         while let Some(first) = self.waiting.front_mut() {
-            match send_some(stream, first, self.sent) {
+            let rest = first.bytes.get(self.sent..).unwrap_or_default();
+            match send_some(stream, rest, &mut first.fd) {
                 Ok(sent) => self.sent += sent,
                 Err(_) => return self.kill(),
             }
-            if self.sent < first.len() {
+            if self.sent < first.bytes.len() {
                 return;
             }
             self.size -= first.footprint();
@@ -276,16 +314,13 @@ impl Line {
     }
 }
 
-/// Sends some of what is left of `reply` after `sent` bytes; 0 when the client has to read first.
-/// Each reply has a call of its own, since a descriptor belongs to all bytes of its call (9P 10.2).
-fn send_some(stream: &Stream, reply: &mut Reply, sent: usize) -> io::Result<usize> {
-    let mut parts = reply.parts();
-    let mut rest = &mut parts[..];
-    IoSlice::advance_slices(&mut rest, sent);
-    let fd = reply.fd.as_ref().map(AsFd::as_fd);
-    match stream.try_send(rest, fd.as_slice()) {
+/// Sends some of `bytes` and says how many; 0 when the client has to read first. `fd` is gone once
+/// it was sent.
+fn send_some(stream: &Stream, bytes: &[u8], fd: &mut Option<OwnedFd>) -> io::Result<usize> {
+    let borrowed = fd.as_ref().map(AsFd::as_fd);
+    match stream.try_send(&[IoSlice::new(bytes)], borrowed.as_slice()) {
         Ok(sent) => {
-            reply.fd = None;
+            *fd = None;
             Ok(sent)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),

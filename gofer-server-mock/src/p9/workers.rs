@@ -158,6 +158,12 @@ impl Workers {
         self.ended.notify_all();
     }
 
+    /// Whether every request that was queued has been carried out.
+    pub(super) fn are_idle(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.waiting.is_empty() && queue.running == 0
+    }
+
     /// Takes the request with `tag` back, if no thread has begun it.
     pub(super) fn cancel(&self, tag: Tag) -> bool {
         let mut queue = self.queue.lock();

@@ -19,6 +19,8 @@ use super::Needs;
 const DESCRIPTORS: &[c_long] = &[
     libc::SYS_read,
     libc::SYS_pread64,
+    // A read that does not wait for storage.
+    libc::SYS_preadv2,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_pwrite64,

@@ -8,11 +8,11 @@ use gofer_9p::wire::{
 };
 use gofer_transport::codec::Writer;
 
-use crate::host::{DirEntry, Errno, FileType, Identity, Result};
+use crate::host::{DirEntry, Errno, FileType, Identity, OpenFile, ReadNow, Result};
 use crate::p9::SHARED;
 use crate::p9::fids::{State, Target, XattrWrite};
 use crate::p9::qid;
-use crate::p9::reply::Reply;
+use crate::p9::reply::{Pace, Reply};
 use crate::p9::session::Session;
 
 impl Session {
@@ -22,9 +22,7 @@ impl Session {
         let count = self.payload_max().min(request.count as usize);
         match &target.state {
             State::Open(_) if target.node.is_dir() => Err(Errno::ISDIR),
-            State::Open(open) => {
-                reply.send_read(count, |buffer| open.file.read_at(buffer, request.offset))
-            }
+            State::Open(open) => read_file(&open.file, count, request.offset, reply),
             State::XattrRead(value) => {
                 let start = usize::try_from(request.offset).unwrap_or(usize::MAX);
                 let rest = value.bytes.get(start..).unwrap_or_default();
@@ -39,11 +37,15 @@ impl Session {
     }
 
     /// Writes to a file, or the value of an attribute before it is stored (9P 8.7).
-    pub(super) fn write(&self, request: Twrite<'_>) -> Result<Rwrite> {
+    pub(super) fn write(&self, request: Twrite<'_>, reply: &mut Reply) -> Result<()> {
         // Whoever writes clears set-user-id bits, unless it may set them.
         let (target, _acting) = self.act(request.fid)?;
         let data = request.data.as_bytes();
         let count = match &target.state {
+            State::Open(open) if open.file.is_synchronous() && reply.pace() != Pace::Any => {
+                reply.postpone();
+                return Ok(());
+            }
             State::Open(open) => open.file.write_at(data, request.offset)?,
             State::XattrWrite(write) => write_value(write, data, request.offset)?,
             State::Unopened | State::XattrRead(_) => return Err(Errno::BADF),
@@ -53,7 +55,7 @@ impl Session {
             return Err(Errno::IO);
         }
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        Ok(Rwrite { count })
+        reply.send(Rwrite { count })
     }
 
     /// Lists as many entries behind the cookie as fit. Where not even one fits, that is `EINVAL`:
@@ -63,11 +65,12 @@ impl Session {
         let open = target.open()?;
         let room = self.payload_max().min(request.count as usize);
         reply.send_entries(|out| {
+            let begin = out.len();
             let mut failed = None;
             open.file
                 .read_dir(request.offset, usize::MAX, &mut |entry| {
-                    if out.len() + Dirent::HEAD_SIZE + entry.name.len() > room {
-                        if out.is_empty() {
+                    if out.len() - begin + Dirent::HEAD_SIZE + entry.name.len() > room {
+                        if out.len() == begin {
                             failed = Some(Errno::INVAL);
                         }
                         return ControlFlow::Break(());
@@ -110,6 +113,27 @@ impl Session {
         file.allocate(request.mode, request.offset, request.length)?;
         Ok(Rallocate {})
     }
+}
+
+/// Reads from an open file. Where the pace does not allow to wait for storage, puts it off instead.
+fn read_file(file: &OpenFile, count: usize, offset: u64, reply: &mut Reply) -> Result<()> {
+    let pace = reply.pace();
+    if pace == Pace::Any {
+        return reply.send_read(count, |buffer| file.read_at(buffer, offset));
+    }
+    let mut put_off = false;
+    reply.send_read(count, |buffer| match file.read_now(buffer, offset)? {
+        ReadNow::Done(count) => Ok(count),
+        ReadNow::Unknown if pace == Pace::Brisk => file.read_at(buffer, offset),
+        ReadNow::Unknown | ReadNow::WouldWait => {
+            put_off = true;
+            Ok(0)
+        }
+    })?;
+    if put_off {
+        reply.postpone();
+    }
+    Ok(())
 }
 
 /// Puts `data` into the value that a clunk will store, never beyond what was announced.

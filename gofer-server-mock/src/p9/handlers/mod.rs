@@ -35,7 +35,7 @@ impl Session {
             TMessage::Tlcreate(request) => self.create(request, reply),
             TMessage::Tucreate(request) => self.create_with_owner(request, reply),
             TMessage::Tread(request) => self.read(request, reply),
-            TMessage::Twrite(request) => reply.send(self.write(request)?),
+            TMessage::Twrite(request) => self.write(request, reply),
             TMessage::Treaddir(request) => self.read_dir(request, reply),
             TMessage::Tfsync(request) => reply.send(self.fsync(request)?),
             TMessage::Tflushf(request) => reply.send(self.flush_file(request)?),

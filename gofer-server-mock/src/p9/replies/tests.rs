@@ -9,7 +9,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// A reply to `tag` of a few bytes.
 fn small(tag: u16) -> Reply {
     let mut reply = Reply::new();
-    reply.begin(Tag(tag), 1000);
+    reply.begin(Tag(tag), 1000, Pace::Any);
     reply.send(Rclunk {}).unwrap();
     reply
 }
@@ -17,7 +17,7 @@ fn small(tag: u16) -> Reply {
 /// A reply that no socket takes at once.
 fn large(tag: u16) -> Reply {
     let mut reply = Reply::new();
-    reply.begin(Tag(tag), u32::MAX);
+    reply.begin(Tag(tag), u32::MAX, Pace::Any);
     reply
         .send_read(4 << 20, |buffer| {
             buffer.fill(tag as u8);
