@@ -13,12 +13,16 @@ use crate::host::{Errno, Node, OpenFile, Result, User};
 /// Largest value of an extended attribute on Linux, and so the most a fid keeps of one.
 pub(super) const XATTR_SIZE_MAX: usize = 65_536;
 
+/// Fids for which a session has room from the start.
+const FIDS_USUAL: usize = 64;
+
 /// Most bytes of attribute values that the fids of a session keep.
 const XATTR_BYTES_MAX: usize = 4 << 20;
 
 /// What a fid stands for. Never changes: a request that turns a fid into something else puts
-/// another one in its place, so requests that run at the same time keep what they found.
-#[derive(Debug)]
+/// another one in its place, so requests that run at the same time keep what they found. A clone is
+/// another hold on the same.
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) node: Arc<Node>,
     /// Which Tattach the fid comes from.
@@ -36,14 +40,14 @@ pub(super) struct Attach {
 }
 
 /// The states of 9P 5.2.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum State {
     Unopened,
-    Open(Open),
+    Open(Arc<Open>),
     /// The value of an extended attribute, as it was when the fid was made (9P 8.17).
-    XattrRead(XattrBytes),
+    XattrRead(Arc<XattrBytes>),
     /// Stored when the fid is clunked (9P 8.18).
-    XattrWrite(XattrWrite),
+    XattrWrite(Arc<XattrWrite>),
 }
 
 /// An open file, and the locks taken through this fid.
@@ -97,6 +101,21 @@ impl Target {
         }
     }
 
+    /// Whether this and `other` are of one fid that has not been turned into something else, as
+    /// far as an unopened one can be told apart.
+    fn is_still(&self, other: &Target) -> bool {
+        let same_state = match (&self.state, &other.state) {
+            (State::Unopened, State::Unopened) => true,
+            (State::Open(one), State::Open(other)) => Arc::ptr_eq(one, other),
+            (State::XattrRead(one), State::XattrRead(other)) => Arc::ptr_eq(one, other),
+            (State::XattrWrite(one), State::XattrWrite(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        same_state
+            && Arc::ptr_eq(&self.node, &other.node)
+            && Arc::ptr_eq(&self.attach, &other.attach)
+    }
+
     /// The open file: `EBADF` for a fid that is none.
     pub(super) fn open(&self) -> Result<&Open> {
         match &self.state {
@@ -109,7 +128,7 @@ impl Target {
 /// The fids of a session by number. The lock is a leaf: nothing is closed under it.
 #[derive(Debug)]
 pub(super) struct Fids {
-    table: Mutex<HashMap<Fid, Arc<Target>>>,
+    table: Mutex<HashMap<Fid, Target>>,
     max: usize,
     xattr_bytes: Arc<AtomicUsize>,
 }
@@ -118,14 +137,14 @@ impl Fids {
     /// At most `max` fids at a time.
     pub(super) fn new(max: usize) -> Fids {
         Fids {
-            table: Mutex::default(),
+            table: Mutex::new(HashMap::with_capacity(FIDS_USUAL.min(max))),
             max,
             xattr_bytes: Arc::default(),
         }
     }
 
     /// What `fid` stands for; `EBADF` when nothing.
-    pub(super) fn get(&self, fid: Fid) -> Result<Arc<Target>> {
+    pub(super) fn get(&self, fid: Fid) -> Result<Target> {
         self.table.lock().get(&fid).cloned().ok_or(Errno::BADF)
     }
 
@@ -144,7 +163,6 @@ impl Fids {
 
     /// Makes `fid`; errors as [`Fids::check_new`].
     pub(super) fn insert(&self, fid: Fid, target: Target) -> Result<()> {
-        let target = Arc::new(target);
         let mut table = self.table.lock();
         if fid == Fid::NONE || table.contains_key(&fid) {
             return Err(Errno::INVAL);
@@ -158,23 +176,19 @@ impl Fids {
 
     /// Turns `fid` from `old` into `new`; `EINVAL` when it is not `old` any more, because another
     /// request was faster.
-    pub(super) fn replace(&self, fid: Fid, old: &Arc<Target>, new: Target) -> Result<()> {
-        let new = Arc::new(new);
-        let mut table = self.table.lock();
-        match table
-            .get_mut(&fid)
-            .filter(|target| Arc::ptr_eq(target, old))
-        {
-            Some(target) => {
-                *target = new;
-                Ok(())
-            }
-            None => Err(Errno::INVAL),
-        }
+    pub(super) fn replace(&self, fid: Fid, old: &Target, new: Target) -> Result<()> {
+        let replaced = {
+            let mut table = self.table.lock();
+            let place = table.get_mut(&fid).filter(|target| target.is_still(old));
+            std::mem::replace(place.ok_or(Errno::INVAL)?, new)
+        };
+        // Outside the lock: something may be closed.
+        drop(replaced);
+        Ok(())
     }
 
     /// Ends `fid`; `EBADF` when there is none. Requests that use it keep its target.
-    pub(super) fn remove(&self, fid: Fid) -> Result<Arc<Target>> {
+    pub(super) fn remove(&self, fid: Fid) -> Result<Target> {
         self.table.lock().remove(&fid).ok_or(Errno::BADF)
     }
 

@@ -17,6 +17,8 @@
 //! files; numbers of qids. The last four are leaves. None is held while the host is asked for
 //! anything.
 
+#[cfg(test)]
+mod allocations;
 mod connection;
 mod fids;
 mod handlers;

@@ -1,6 +1,8 @@
 //! Qids and attributes of host files (9P 6, 8.15).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 
 use gofer_9p::wire::{AttrBlock, GetattrMask, Qid, QidType};
 use parking_lot::Mutex;
@@ -8,39 +10,65 @@ use rustix::fs::StatxFlags;
 
 use crate::host::{FileType, Identity, Stat};
 
-/// Inode numbers that leave room for the number of their device above them.
-const SMALL_INO: u64 = 1 << INO_BITS;
+/// Bits of a path that are of the inode number.
 const INO_BITS: u32 = 48;
 
-/// The number in place of a device's for files whose inode number leaves it no room.
-const ODD: u64 = 0xffff;
+/// Bits of an inode number that are left as they are.
+const INO_LOW: u64 = (1 << INO_BITS) - 1;
+
+/// The prefix of paths that had to be drawn: by then all others have been given away.
+const DRAWN: u64 = 0xffff;
 
 /// Makes one 64-bit number of device and inode number, unique while the server lives.
 #[derive(Debug, Default)]
 pub(super) struct QidPaths {
-    numbers: Mutex<Numbers>,
+    /// The first part of all that was met, which has the prefix 0: for most servers the only one.
+    first: OnceLock<Part>,
+    others: Mutex<HashMap<Part, u64>>,
+    /// Chosen by chance when the server starts.
+    draw: RandomState,
 }
 
-#[derive(Debug, Default)]
-struct Numbers {
-    devices: HashMap<(u32, u32), u64>,
-    odd: HashMap<Identity, u64>,
+/// All files of a device whose inode numbers begin alike.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Part {
+    dev_major: u32,
+    dev_minor: u32,
+    ino_high: u64,
 }
 
 impl QidPaths {
-    /// The `path` of a file's qid: its inode number, with the number of its device in the top 16
-    /// bits, counted from 0 as devices are met. An inode number that needs these bits itself gets
-    /// a number of its own.
+    /// The `path` of a file's qid: the low 48 bits of its inode number, and above them a number
+    /// for its device and the upper bits, counted as such pairs are met. File systems use few upper
+    /// bits, if any, so there is a number for each; for one that does not, what is beyond the
+    /// 65,535th is hashed, and nothing grows.
     pub(super) fn path(&self, file: Identity) -> u64 {
-        let mut numbers = self.numbers.lock();
-        let known = numbers.devices.len() as u64;
-        let device = (file.dev_major, file.dev_minor);
-        let device = *numbers.devices.entry(device).or_insert(known);
-        if file.ino < SMALL_INO && device < ODD {
-            return device << INO_BITS | file.ino;
+        let part = Part {
+            dev_major: file.dev_major,
+            dev_minor: file.dev_minor,
+            ino_high: file.ino >> INO_BITS,
+        };
+        let low = file.ino & INO_LOW;
+        if *self.first.get_or_init(|| part) == part {
+            return low;
         }
-        let known = numbers.odd.len() as u64;
-        ODD << INO_BITS | *numbers.odd.entry(file).or_insert(known)
+        match self.prefix(part) {
+            Some(prefix) => prefix << INO_BITS | low,
+            None => DRAWN << INO_BITS | self.draw.hash_one(file) & INO_LOW,
+        }
+    }
+
+    fn prefix(&self, part: Part) -> Option<u64> {
+        let mut others = self.others.lock();
+        if let Some(prefix) = others.get(&part) {
+            return Some(*prefix);
+        }
+        let next = others.len() as u64 + 1;
+        if next >= DRAWN {
+            return None;
+        }
+        others.insert(part, next);
+        Some(next)
     }
 
     /// The qid of the file that `stat` describes.
@@ -159,9 +187,9 @@ mod tests {
         let files = [
             file(1, 7),
             file(2, 7),
-            file(1, SMALL_INO - 1),
-            file(1, SMALL_INO + 7),
-            file(2, SMALL_INO + 7),
+            file(1, INO_LOW),
+            file(1, INO_LOW + 8),
+            file(2, INO_LOW + 8),
             file(1, u64::MAX),
         ];
         let first: Vec<_> = files.iter().map(|file| paths.path(*file)).collect();
@@ -172,6 +200,20 @@ mod tests {
         assert_eq!(first[0], 7, "the first device needs no prefix");
         let again: Vec<_> = files.iter().map(|file| paths.path(*file)).collect();
         assert_eq!(again, first);
+    }
+
+    #[test]
+    fn paths_of_many_devices_are_distinct_and_take_bounded_memory() {
+        let paths = QidPaths::default();
+        let mut distinct = std::collections::HashSet::new();
+        for minor in 0..200_000 {
+            assert!(distinct.insert(paths.path(file(minor, 7))), "{minor}");
+        }
+        assert!(paths.others.lock().len() < 1 << 16);
+        let odd = paths.path(file(199_999, 7));
+        assert_eq!(paths.path(file(199_999, 7)), odd);
+        assert_eq!(odd >> INO_BITS, DRAWN);
+        assert_eq!(paths.path(file(0, 8)), 8);
     }
 
     #[test]

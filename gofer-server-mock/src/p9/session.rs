@@ -96,13 +96,13 @@ impl Session {
     }
 
     /// What `fid` stands for.
-    pub(super) fn target(&self, fid: Fid) -> Result<Arc<Target>> {
+    pub(super) fn target(&self, fid: Fid) -> Result<Target> {
         self.fids.get(fid)
     }
 
     /// What `fid` stands for, and the calling thread acts as its user while the second lives. For
     /// requests that the host checks, or that make files.
-    pub(super) fn act(&self, fid: Fid) -> Result<(Arc<Target>, Acting)> {
+    pub(super) fn act(&self, fid: Fid) -> Result<(Target, Acting)> {
         let target = self.target(fid)?;
         let acting = target.attach.user.assume()?;
         Ok((target, acting))

@@ -98,7 +98,7 @@ impl Session {
         flags: OFlags,
         mode: u32,
         owner: Owner,
-    ) -> Result<(Arc<Target>, Created)> {
+    ) -> Result<(Target, Created)> {
         let (target, _acting) = self.act(fid)?;
         let dir = target.unopened_file()?;
         if !dir.is_dir() {
@@ -109,13 +109,7 @@ impl Session {
     }
 
     /// Turns `fid`, which was `before`, into the open `file`.
-    fn opened(
-        &self,
-        fid: Fid,
-        before: &Arc<Target>,
-        file: OpenFile,
-        reply: &mut Reply,
-    ) -> Result<()> {
+    fn opened(&self, fid: Fid, before: &Target, file: OpenFile, reply: &mut Reply) -> Result<()> {
         if self.donates() {
             reply.fd = file.donate();
         }
@@ -124,7 +118,7 @@ impl Session {
         let target = Target {
             node,
             attach: before.attach.clone(),
-            state: State::Open(Open { file, handle }),
+            state: State::Open(Arc::new(Open { file, handle })),
         };
         self.fids.replace(fid, before, target)
     }

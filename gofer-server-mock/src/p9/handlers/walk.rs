@@ -7,6 +7,8 @@ use gofer_9p::wire::{
     Tmultigetattr, Twalk, Twalkgetattr, WALK_NAMES_MAX,
 };
 
+use smallvec::SmallVec;
+
 use crate::host::{Errno, FileType, Found, Name, Node, Result, Stat};
 use crate::p9::fids::{State, Target};
 use crate::p9::qid;
@@ -15,9 +17,9 @@ use crate::p9::session::Session;
 
 /// How far a walk came.
 struct Walked {
-    from: Arc<Target>,
+    from: Target,
     /// One qid for each name that worked.
-    qids: Vec<Qid>,
+    qids: SmallVec<[Qid; WALK_NAMES_MAX]>,
     /// Where it ended: the place, and its attributes if a name led there.
     end: Arc<Node>,
     stat: Option<Stat>,
@@ -103,7 +105,7 @@ impl Session {
         let mut walked = Walked {
             end: from.file()?.clone(),
             from,
-            qids: Vec::with_capacity(names.len().min(WALK_NAMES_MAX)),
+            qids: SmallVec::new(),
             stat: None,
             error: None,
         };

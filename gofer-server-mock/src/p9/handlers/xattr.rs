@@ -1,6 +1,8 @@
 //! Extended attributes: Txattrwalk and Txattrcreate of the base dialect, Tgetxattr, Tsetxattr,
 //! Tlistxattr and Tremovexattr of the Google dialects.
 
+use std::sync::Arc;
+
 use gofer_9p::wire::{
     Names, Rgetxattr, Rlistxattr, Rremovexattr, Rsetxattr, Rxattrcreate, Rxattrwalk, Tgetxattr,
     Tlistxattr, Tremovexattr, Tsetxattr, Txattrcreate, Txattrwalk, XattrFlags,
@@ -25,8 +27,10 @@ impl Session {
         };
         let size = bytes.len();
         let value = self.fids.xattr_bytes(bytes, size)?;
-        self.fids
-            .insert(request.newfid, target.with(State::XattrRead(value)))?;
+        self.fids.insert(
+            request.newfid,
+            target.with(State::XattrRead(Arc::new(value))),
+        )?;
         Ok(Rxattrwalk { size: size as u64 })
     }
 
@@ -52,7 +56,7 @@ impl Session {
             flags: request.flags,
             value: Mutex::new(self.fids.xattr_bytes(Vec::new(), size)?),
         };
-        let state = State::XattrWrite(write);
+        let state = State::XattrWrite(Arc::new(write));
         self.fids
             .replace(request.fid, &target, target.with(state))?;
         Ok(Rxattrcreate {})

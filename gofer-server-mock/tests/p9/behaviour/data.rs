@@ -1,5 +1,7 @@
 //! Content, space and listings.
 
+use gofer_9p::wire::{Message, Rread, Tread};
+
 use super::*;
 
 #[test]
@@ -186,4 +188,50 @@ fn a_listing_with_no_room_for_an_entry_is_an_error_and_not_the_end() {
     }
     let names = client.list(Fid(1), 30).unwrap();
     assert_eq!(names.len(), 4, "{names:?}");
+}
+
+#[test]
+fn what_is_not_in_memory_is_read_from_storage_beside_what_is() {
+    let dir = tree();
+    let content: Vec<u8> = (0..1 << 20).map(|index: u32| (index >> 8) as u8).collect();
+    fs::write(dir.path().join("cold"), &content).unwrap();
+    let cold = fs::File::open(dir.path().join("cold")).unwrap();
+    cold.sync_all().unwrap();
+    let client = Client::attached(dir.path(), ALL, BASE);
+    client.open(Fid(1), &["cold"], OpenFlags::RDONLY).unwrap();
+    for count in [4096, 100_000] {
+        let advice = rustix::fs::Advice::DontNeed;
+        rustix::fs::fadvise(&cold, 0, None, advice).unwrap();
+        let mut requests = Vec::new();
+        for tag in 0..16 {
+            let offset = u64::from(tag) * 60_000;
+            let read = Tread {
+                fid: Fid(1),
+                offset,
+                count,
+            };
+            read.encode(Tag(tag), &mut requests);
+        }
+        client.send_bytes(&requests);
+        for _ in 0..16 {
+            let answer = client.receive().unwrap();
+            let start = usize::from(answer.tag.0) * 60_000;
+            let data = answer.of::<Rread<'_>>().data;
+            // Fewer are legal, but some there are.
+            let got = data.as_bytes();
+            assert!(!got.is_empty());
+            assert_eq!(got, &content[start..start + got.len()]);
+        }
+    }
+    assert_eq!(client.read(Fid(1), 1 << 20, 10).unwrap(), b"");
+}
+
+#[test]
+fn a_write_to_a_synchronous_file_arrives() {
+    let dir = tree();
+    let client = Client::attached(dir.path(), ALL, BASE);
+    let flags = OpenFlags::RDWR | OpenFlags::SYNC | OpenFlags::DSYNC;
+    client.open(Fid(1), &["empty"], flags).unwrap();
+    assert_eq!(write(&client, Fid(1), 0, b"abc"), Ok(3));
+    assert_eq!(client.read(Fid(1), 0, 10).unwrap(), b"abc");
 }
