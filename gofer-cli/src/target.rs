@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gofer_9p::client::Connector;
 use gofer_transport::{Stream, Tracer, inherit};
 use gofer_vfs::error::printable;
 use gofer_vfs::remote::RemoteFilesystem;
@@ -180,13 +181,35 @@ impl Target {
                 n_uname: number,
                 timeout: self.timeout,
                 tracer,
-                connector: None,
+                connector: self.connector(),
             };
             gofer_9p::client::connect(stream, config).map_err(|error| {
                 use gofer_9p::client::ConnectError as E;
                 let foreign = matches!(error, E::Closed | E::Protocol(_));
                 self.handshake_failed(&error, error.errno(), foreign, began)
             })
+        }
+    }
+
+    /// How to reach the server again, if that is asked for.
+    fn connector(&self) -> Option<Connector> {
+        if self.options.reconnect == 0 {
+            return None;
+        }
+        match &self.endpoint {
+            Endpoint::Unix(path) => {
+                let path = path.clone();
+                Some(Connector::new(move |limit| {
+                    Stream::connect_unix_within(&path, limit)
+                }))
+            }
+            Endpoint::Tcp(address) => {
+                let address = address.clone();
+                Some(Connector::new(move |limit| {
+                    Stream::connect_tcp(&address, limit)
+                }))
+            }
+            Endpoint::Embedded(_) | Endpoint::Inherited { .. } => None,
         }
     }
 
@@ -361,6 +384,8 @@ mod tests {
             ("cache=sometimes", none()),
             ("cahce=none", none()),
             ("lisafs,rfdno=3,wfdno=4", none()),
+            ("reconnect=30", none()),
+            ("trans=unix,address=/s,lisafs,reconnect=30", none()),
         ] {
             assert_eq!(refuse(options, args).exit(), Exit::Usage, "{options}");
         }

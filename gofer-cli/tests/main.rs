@@ -9,5 +9,6 @@ mod common;
 mod errors;
 mod help;
 mod interactive;
+mod reconnect;
 mod script;
 mod transfer;

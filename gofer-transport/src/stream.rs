@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketType, recvmsg, sendmsg,
-    shutdown,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
+    SocketType, recvmsg, sendmsg, shutdown,
 };
 
 use crate::cancel::{Cancel, Wait};
@@ -87,6 +87,19 @@ impl Stream {
     /// Connects to the Unix socket at `path`.
     pub fn connect_unix(path: &Path) -> io::Result<Stream> {
         Stream::from_fd(UnixStream::connect(path)?.into())
+    }
+
+    /// As [`Stream::connect_unix`], and takes at most `timeout`: a server that accepts nothing
+    /// lets connections wait once its backlog is full.
+    pub fn connect_unix_within(path: &Path, timeout: Duration) -> io::Result<Stream> {
+        use rustix::net::sockopt::{Timeout, set_socket_timeout};
+        let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+        let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+        let limit = timeout.max(Duration::from_millis(1));
+        set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        set_socket_timeout(&socket, Timeout::Send, None)?;
+        Stream::from_fd(socket)
     }
 
     /// Connects to `HOST:PORT` (IPv6 in brackets), trying each address the name has, with

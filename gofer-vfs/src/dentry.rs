@@ -22,6 +22,7 @@ use crate::attr::FileType;
 use crate::dentry_cache::Seat;
 use crate::inode::Inode;
 use crate::locks::{ANCESTRY, Mutex};
+use crate::reconnect::note_dentry;
 use crate::remote::{FileKey, Promptness, RemoteFile};
 use crate::superblock::Superblock;
 
@@ -62,6 +63,18 @@ impl Dentry {
     /// Whether there are no references, and the dentry can still be used again.
     pub(crate) fn is_unused(&self) -> bool {
         self.refs.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether nothing is to be found by its name any more: it was removed, or is not cached.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == DELETED || self.refs.load(Ordering::SeqCst) < 0
+    }
+
+    /// Where it is: its parent and its name. The root has neither, and what was destroyed has no
+    /// parent.
+    pub(crate) fn above(&self) -> (Option<Arc<Dentry>>, Box<[u8]>) {
+        let ancestry = self.ancestry.lock();
+        (ancestry.parent.clone(), ancestry.name.as_bytes().into())
     }
 
     fn is_dead(&self) -> bool {
@@ -248,6 +261,7 @@ impl Node {
             state: AtomicU8::new(LIVE),
         });
         dentry.inode.bind(&dentry);
+        note_dentry(&dentry.remote, &dentry);
         Node(dentry)
     }
 

@@ -9,12 +9,16 @@ use crate::attr::FileType;
 use crate::context::Context;
 use crate::dentry::Node;
 use crate::error::Errno;
+use crate::handle::Handle;
 use crate::locks::{LISTINGS, Mutex};
 use crate::remote::DirPos;
 use crate::superblock::{Res, Superblock};
 
 /// Memory that cached listings of one filesystem may take, in bytes.
 const CACHED_BYTES_MAX: usize = 16 << 20;
+
+/// How often a listing is begun anew because the connection was lost in its middle.
+const ATTEMPTS_MAX: usize = 16;
 
 /// One entry of a directory, as [`crate::File::read_dir`] shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,11 +165,32 @@ fn snapshot(cx: &Context<'_>, node: &Node) -> Res<Arc<Listing>> {
 
 /// Reads the whole directory from the server.
 fn read_all(cx: &Context<'_>, node: &Node) -> Res<Listing> {
-    let sb = node.sb();
     let Some(handle) = node.inode().reader() else {
         return Err(Errno::EBADF.into());
     };
-    let mut listing = Listing::new();
+    let mut attempts = 0;
+    loop {
+        let mut listing = Listing::new();
+        match read_through(cx, node, &handle, &mut listing) {
+            // The handle is another one now, on a new connection, which cannot go on there.
+            Err(failure)
+                if failure.errno() == Errno::ESTALE
+                    && !listing.entries.is_empty()
+                    && attempts < ATTEMPTS_MAX =>
+            {
+                attempts += 1;
+            }
+            read => {
+                read?;
+                listing.shrink();
+                return Ok(listing);
+            }
+        }
+    }
+}
+
+fn read_through(cx: &Context<'_>, node: &Node, handle: &Handle, listing: &mut Listing) -> Res<()> {
+    let sb = node.sb();
     let mut at = DirPos::default();
     loop {
         let before = at;
@@ -179,15 +204,13 @@ fn read_all(cx: &Context<'_>, node: &Node) -> Res<Listing> {
             ControlFlow::Continue(())
         })?;
         if !more {
-            break;
+            return Ok(());
         }
         // A server that says there is more but never moves on would keep us here for ever.
         if !any || at == before {
             return Err(Errno::EIO.into());
         }
     }
-    listing.shrink();
-    Ok(listing)
 }
 
 /// Listings that are still true, within a total of bytes; the least recently used go first.

@@ -14,6 +14,7 @@ use crate::inode::Origin;
 use crate::locks;
 use crate::name::NAME_MAX;
 use crate::options::MountOptions;
+use crate::reconnect::Lasting;
 use crate::remote::{Capabilities, RemoteFilesystem, RemoteHandle, Traffic};
 use crate::resolve::{Form, Walk, WalkStep};
 use crate::stats::Stats;
@@ -78,6 +79,13 @@ impl Filesystem {
             cancel: None,
         };
         let fail = |errno| Error::new("mount", errno);
+        let remote = match options.reconnect {
+            0 => remote,
+            seconds => {
+                let window = Duration::from_secs(u64::from(seconds));
+                Lasting::new(remote, window, options.cache)
+            }
+        };
         let found = remote.root(&call).map_err(|error| fail(error.errno))?;
         // A server that does not tell has names as long as everybody's.
         let name_max = match found.file.stat_fs(&call).map(|numbers| numbers.name_length) {

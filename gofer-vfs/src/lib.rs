@@ -45,6 +45,7 @@ pub mod name;
 mod ops;
 pub mod options;
 pub mod permissions;
+mod reconnect;
 pub mod remote;
 mod resolve;
 mod revalidate;

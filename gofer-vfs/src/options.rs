@@ -90,6 +90,9 @@ pub struct MountOptions {
     pub channels: Option<u32>,
     /// Where advisory locks are kept.
     pub locks: LockPlace,
+    /// How many seconds the server may be away before the mount gives up; 0: a connection that
+    /// is lost stays lost. 9P over an address only.
+    pub reconnect: u32,
     /// Cache data even where a host descriptor or the mode speaks against it.
     pub force_page_cache: bool,
     /// Map host descriptors in small pieces only.
@@ -116,6 +119,7 @@ impl MountOptions {
             dentry_cache_limit: 1000,
             channels: None,
             locks: LockPlace::default(),
+            reconnect: 0,
             force_page_cache: false,
             limit_host_fd_translation: false,
             overlayfs_stale_read: false,
@@ -181,6 +185,9 @@ impl MountOptions {
         if self.locks != LockPlace::default() {
             items.push(("locks", Some(self.locks.name().into())));
         }
+        if self.reconnect > 0 {
+            items.push(("reconnect", Some(self.reconnect.to_string().into())));
+        }
         let flags = [
             ("force_page_cache", self.force_page_cache),
             ("limit_host_fd_translation", self.limit_host_fd_translation),
@@ -234,7 +241,7 @@ impl FromStr for MountOptions {
 }
 
 /// Every key, in the order of evaluation (semantics 2.3), with its meaning in words.
-const KEYS: [(&str, &str); 18] = [
+const KEYS: [(&str, &str); 19] = [
     ("trans", "how the server is reached: fd, unix or tcp"),
     ("rfdno", "descriptor that is read from"),
     ("wfdno", "descriptor that is written to"),
@@ -260,6 +267,10 @@ const KEYS: [(&str, &str); 18] = [
         "shared-memory channels beside the socket, at most",
     ),
     ("locks", "where advisory locks are kept: local or server"),
+    (
+        "reconnect",
+        "seconds the server may be away before the mount gives up",
+    ),
     (
         "force_page_cache",
         "cache data where it would not be cached",

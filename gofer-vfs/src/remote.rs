@@ -163,6 +163,21 @@ pub enum New<'a> {
     Block(crate::attr::Device),
 }
 
+impl New<'_> {
+    /// The type of what is made.
+    pub fn file_type(&self) -> FileType {
+        match self {
+            New::Dir => FileType::Directory,
+            New::Regular => FileType::Regular,
+            New::Symlink(_) => FileType::Symlink,
+            New::Fifo => FileType::Fifo,
+            New::Socket => FileType::Socket,
+            New::Char(_) => FileType::CharDevice,
+            New::Block(_) => FileType::BlockDevice,
+        }
+    }
+}
+
 /// Owner of a file that is made; `None` leaves the choice to the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]

@@ -16,6 +16,7 @@ use crate::inode::{InodeTable, mix};
 use crate::interop::InteropMode;
 use crate::locks::{Mutex, REGISTRY, TOPOLOGY};
 use crate::options::MountOptions;
+use crate::reconnect::Moves;
 use crate::remote::{Capabilities, Fate, FileKey, RemoteError, RemoteFilesystem};
 use crate::stats::Counters;
 use crate::times::Times;
@@ -74,6 +75,8 @@ pub(crate) struct Superblock {
     pub(crate) times: Times,
     pub(crate) file_locks: FileLocks,
     pub(crate) lock_owners: OwnerNumbers,
+    /// Renames under way.
+    pub(crate) moves: Moves,
     /// Held by renames between directories.
     pub(crate) topology: Mutex<(), TOPOLOGY>,
     /// The device part of the root's identity: files on it show the server's inode numbers.
@@ -111,6 +114,7 @@ impl Superblock {
             times: Times::new(this.clone()),
             file_locks: FileLocks::new(),
             lock_owners: OwnerNumbers::new(),
+            moves: Moves::default(),
             topology: Mutex::new(()),
             root_device: root.id[1],
             serials: AtomicU64::new(1),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gofer_vfs::remote::{
-    Call, Found, New, OpenMode, Owner, RemoteError, RemoteHandle, RemoteResult,
+    Call, Fate, Found, New, OpenMode, Owner, RemoteError, RemoteHandle, RemoteResult,
 };
 use gofer_vfs::{Access, Device, Errno, FileType, Name};
 
@@ -119,7 +119,12 @@ impl File {
         let fd = exchange.fd(index);
         drop(exchange);
         let handle = Handle::new(open, FileType::Regular, mode.access, iounit, fd);
-        let found = self.find_created(call, name, qid, &handle)?;
+        let found = self.find_created(call, name, qid, &handle);
+        // It was made: whoever takes this for a request that never left would make it again.
+        let found = found.map_err(|error| match error.fate {
+            Fate::NotSent => RemoteError::unknown(error.errno),
+            _ => error,
+        })?;
         Ok((found, Arc::new(handle)))
     }
 

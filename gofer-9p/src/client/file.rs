@@ -60,12 +60,15 @@ impl File {
         self.fid.get()
     }
 
-    /// A file of this connection, or `EXDEV`.
+    /// A file of this connection; `ESTALE` for one of an earlier connection, else `EXDEV`.
     pub(super) fn of<'f>(&self, file: &'f dyn RemoteFile) -> RemoteResult<&'f File> {
-        (file as &dyn Any)
+        let file = (file as &dyn Any)
             .downcast_ref::<File>()
-            .filter(|file| Arc::ptr_eq(file.session(), self.session()))
-            .ok_or(RemoteError::not_sent(Errno::EXDEV))
+            .ok_or(RemoteError::not_sent(Errno::EXDEV))?;
+        match Arc::ptr_eq(file.session(), self.session()) {
+            true => Ok(file),
+            false => Err(self.session().mismatch(file.session())),
+        }
     }
 
     /// Attributes of any fid.

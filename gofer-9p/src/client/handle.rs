@@ -83,12 +83,14 @@ impl Handle {
         self.fid.get()
     }
 
-    /// The fid of a handle of this connection, or `EXDEV`.
+    /// The fid of a handle of this connection; `ESTALE` for one of an earlier connection, else
+    /// `EXDEV`.
     pub(super) fn fid_in(handle: Option<&Handle>, session: &Arc<Session>) -> RemoteResult<Fid> {
-        handle
-            .filter(|handle| Arc::ptr_eq(handle.fid.session(), session))
-            .map(Handle::fid)
-            .ok_or(RemoteError::not_sent(Errno::EXDEV))
+        let handle = handle.ok_or(RemoteError::not_sent(Errno::EXDEV))?;
+        match Arc::ptr_eq(handle.session(), session) {
+            true => Ok(handle.fid()),
+            false => Err(session.mismatch(handle.session())),
+        }
     }
 
     fn session(&self) -> &Arc<Session> {

@@ -154,6 +154,13 @@ impl Session {
         self.epoch
     }
 
+    /// Why a file or handle of `other` is no argument here: it is of another filesystem, or of
+    /// another connection of this one.
+    pub(super) fn mismatch(&self, other: &Session) -> RemoteError {
+        let related = Arc::ptr_eq(&self.counts, &other.counts);
+        RemoteError::not_sent(if related { Errno::ESTALE } else { Errno::EXDEV })
+    }
+
     /// The identity that a qid is on this connection.
     pub(super) fn key(&self, qid: Qid) -> FileKey {
         convert::key(self.epoch, qid)

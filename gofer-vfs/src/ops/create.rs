@@ -7,6 +7,7 @@ use crate::error::{Errno, Result};
 use crate::filesystem::Filesystem;
 use crate::inode::Origin;
 use crate::locks::WriteGuard;
+use crate::lookup::fetch_locked;
 use crate::name::Name;
 use crate::ops::check_change_names;
 use crate::permissions::{Caps, check_link, new_file};
@@ -139,7 +140,7 @@ impl Filesystem {
         let parent = creation.walk.dir.inode().attr();
         let (owner, mode) = new_file(cx.creds, &parent, directory, mode);
         let links = i64::from(directory);
-        creation.finish(links, Origin::Made, |dir, name| {
+        creation.finish(links, Origin::Made, cx, |dir, name| {
             let made = dir.remote().make(&cx.call(), name, new, mode, owner)?;
             Ok(made)
         })
@@ -197,7 +198,7 @@ impl Filesystem {
             ticket: self.sb().ticket(),
         };
         let file = source.remote();
-        let made = creation.finish(0, origin, |dir, name| {
+        let made = creation.finish(0, origin, cx, |dir, name| {
             Ok(dir.remote().link(&cx.call(), name, &*file)?)
         });
         match &made {
@@ -290,17 +291,20 @@ impl<'p> Creation<'p> {
         &self,
         links: i64,
         origin: Origin,
+        cx: &Context<'_>,
         ask: impl FnOnce(&Node, Name<'_>) -> Res<Option<Found>>,
     ) -> Res<Option<Node>> {
         let dir = &self.walk.dir;
         let name = Name::new(self.last.name())?;
-        let _names = lock_to_create(dir, name)?;
+        let _names = lock_to_create(cx, dir, name)?;
         dir.inode().about_to_change();
         match ask(dir, name) {
             Ok(found) => Ok(enter(dir, name, found, origin, links)),
             Err(failure) => {
                 if failure.is_uncertain() {
                     dir.sb().distrust_name(dir, name.as_bytes(), None);
+                } else if failure.errno() == Errno::EEXIST {
+                    dir.forget_absent(name.as_bytes());
                 }
                 Err(failure)
             }
@@ -309,7 +313,11 @@ impl<'p> Creation<'p> {
 }
 
 /// Locks the names of `dir`; `ENOENT` if it was removed, `EEXIST` if the name appeared.
-pub(crate) fn lock_to_create<'d>(dir: &'d Node, name: Name<'_>) -> Res<WriteGuard<'d, ()>> {
+pub(crate) fn lock_to_create<'d>(
+    cx: &Context<'_>,
+    dir: &'d Node,
+    name: Name<'_>,
+) -> Res<WriteGuard<'d, ()>> {
     let Some(directory) = dir.directory() else {
         return Err(Errno::ENOTDIR.into());
     };
@@ -317,8 +325,13 @@ pub(crate) fn lock_to_create<'d>(dir: &'d Node, name: Name<'_>) -> Res<WriteGuar
     if dir.is_deleted() {
         return Err(Errno::ENOENT.into());
     }
-    let present = matches!(dir.child(name.as_bytes()), Child::Present(_));
-    if present && dir.sb().mode.may_cache_metadata() {
+    let present = match dir.child(name.as_bytes()) {
+        Child::Present(_) => dir.sb().mode.may_cache_metadata(),
+        Child::Absent => false,
+        // The server is going to tell, unless its answer may be lost.
+        Child::Unknown => dir.sb().looks_first() && fetch_locked(cx, dir, &[name])?.is_some(),
+    };
+    if present {
         return Err(Errno::EEXIST.into());
     }
     Ok(names)

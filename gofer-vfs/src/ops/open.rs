@@ -101,9 +101,11 @@ impl Filesystem {
                 }
                 None if !flags.contains(OpenFlags::CREAT) => return Err(Errno::ENOENT.into()),
                 None => match self.create(cx, &walk.dir, &last, flags, mode, at.path) {
-                    // It was there, or somebody was faster (semantics 24, item 28).
+                    // It was there, or somebody was faster (semantics 24, item 28), or it is not
+                    // known whether it was made before the connection was lost.
                     Err(failure)
-                        if failure.errno() == Errno::EEXIST
+                        if (failure.errno() == Errno::EEXIST
+                            || (failure.is_uncertain() && self.options().reconnect > 0))
                             && !flags.contains(OpenFlags::EXCL)
                             && attempts < ATTEMPTS_MAX =>
                     {
@@ -146,7 +148,7 @@ impl Filesystem {
             access,
             truncate: false,
         };
-        let _names = lock_to_create(dir, name)?;
+        let _names = lock_to_create(cx, dir, name)?;
         dir.inode().about_to_change();
         let made = dir.remote().create(&cx.call(), name, mode, owner, open);
         let (found, handle) = match made {
@@ -155,6 +157,8 @@ impl Filesystem {
                 let failure = crate::superblock::Failure::from(error);
                 if failure.is_uncertain() {
                     sb.distrust_name(dir, name.as_bytes(), None);
+                } else if failure.errno() == Errno::EEXIST {
+                    dir.forget_absent(name.as_bytes());
                 }
                 return Err(failure);
             }

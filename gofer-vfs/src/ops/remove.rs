@@ -99,8 +99,9 @@ fn remove_from(
     *child = match dir.child(name.as_bytes()) {
         Child::Present(node) => Some(node),
         Child::Absent => return Err(Errno::ENOENT.into()),
-        // Whose file it is matters in a sticky directory only.
-        Child::Unknown if parent.mode & S_ISVTX != 0 => {
+        // Whose file it is matters in a sticky directory; that it exists, if the answer may be
+        // lost.
+        Child::Unknown if parent.mode & S_ISVTX != 0 || dir.sb().looks_first() => {
             let fetched = fetch_locked(cx, dir, &[name])?;
             Some(fetched.ok_or(Errno::ENOENT)?.first)
         }

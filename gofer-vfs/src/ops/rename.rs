@@ -262,6 +262,7 @@ impl Job<'_> {
         let ((from, old), (to, new)) = (self.from, self.to);
         from.inode().about_to_change();
         to.inode().about_to_change();
+        let _moving = self.sb.moves.begin();
         let moved = source.remote();
         let asked = from.remote().rename(
             &self.cx.call(),

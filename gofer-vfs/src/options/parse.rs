@@ -32,6 +32,7 @@ pub(super) fn parse(text: &[u8]) -> Result<MountOptions> {
             .find(|place| place.name().as_bytes() == word)
             .ok_or_else(|| OptionError::new("locks", bad(&word, "expected local or server")))?;
     }
+    items.unsigned("reconnect", &mut options.reconnect)?;
     options.force_page_cache = items.take("force_page_cache").is_some();
     options.limit_host_fd_translation = items.take("limit_host_fd_translation").is_some();
     options.overlayfs_stale_read = items.take("overlayfs_stale_read").is_some();
@@ -44,6 +45,10 @@ pub(super) fn parse(text: &[u8]) -> Result<MountOptions> {
     if options.directfs && !options.lisafs {
         let why = "only lisafs servers give away a descriptor of their root";
         return Err(OptionError::new("directfs", why));
+    }
+    if options.reconnect > 0 && (options.lisafs || matches!(options.trans, Trans::Fd { .. })) {
+        let why = "only 9P over an address (trans=unix or tcp) can be connected again";
+        return Err(OptionError::new("reconnect", why));
     }
     items.none_left(&options.trans)?;
     Ok(options)

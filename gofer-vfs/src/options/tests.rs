@@ -172,6 +172,28 @@ fn directfs_is_a_boolean_and_needs_lisafs() {
 }
 
 #[test]
+fn reconnect_needs_9p_over_an_address() {
+    let unix = "trans=unix,address=/s";
+    let options: MountOptions = format!("{unix},reconnect=30,channels=1").parse().unwrap();
+    assert_eq!(options.reconnect, 30);
+    assert!(options.to_string().ends_with(",channels=1,reconnect=30"));
+    assert_ne!(options.describe().pop().unwrap().2, "");
+    let off: MountOptions = format!("{unix},reconnect=0").parse().unwrap();
+    assert!(!off.to_string().contains("reconnect"));
+    assert_eq!(parsed("reconnect=0").reconnect, 0);
+    for bad in [
+        format!("{FD},reconnect=30"),
+        format!("{unix},lisafs,reconnect=30"),
+        format!("{unix},reconnect=soon"),
+        format!("{unix},reconnect=-1"),
+        format!("{unix},reconnect"),
+        format!("{unix},reconnect=4294967296"),
+    ] {
+        assert_eq!(refused(&bad), "reconnect", "{bad}");
+    }
+}
+
+#[test]
 fn flags_need_no_value_and_ignore_one() {
     let options = parsed("force_page_cache=no,limit_host_fd_translation,overlayfs_stale_read=");
     assert!(options.force_page_cache);
@@ -250,6 +272,7 @@ prop_compose! {
         dentry_cache_limit in any::<u64>(),
         channels in any::<Option<u32>>(),
         server_locks in any::<bool>(),
+        reconnect in any::<u32>(),
         flags in any::<[bool; 5]>(),
     ) -> MountOptions {
         let one_socket = match &trans {
@@ -257,6 +280,8 @@ prop_compose! {
             Trans::Unix { .. } => true,
             Trans::Tcp { .. } => false,
         };
+        let lisafs = flags[3] && one_socket;
+        let lasting = !lisafs && !matches!(trans, Trans::Fd { .. });
         MountOptions {
             trans,
             aname: [b"/", components.join(&b'/').as_slice()].concat(),
@@ -271,11 +296,12 @@ prop_compose! {
                 true => LockPlace::Server,
                 false => LockPlace::Local,
             },
+            reconnect: if lasting { reconnect } else { 0 },
             force_page_cache: flags[0],
             limit_host_fd_translation: flags[1],
             overlayfs_stale_read: flags[2],
-            lisafs: flags[3] && one_socket,
-            directfs: flags[3] && flags[4] && one_socket,
+            lisafs,
+            directfs: lisafs && flags[4],
         }
     }
 }

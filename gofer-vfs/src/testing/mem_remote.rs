@@ -167,7 +167,8 @@ impl MemRemote {
         self.link.before(op, Box::new(hook));
     }
 
-    /// Cuts the connection: every call fails with `EIO`, and subscribers hear of it.
+    /// Cuts the connection: every call fails with `EIO` until the client connects again, and
+    /// subscribers hear of it.
     pub fn drop_connection(&self) {
         self.link.drop_connection();
     }
@@ -221,8 +222,12 @@ impl RemoteFilesystem for MemRemote {
         self.link.subscribe(sink);
     }
 
+    fn reattach(&self, _call: &Call<'_>) -> RemoteResult<()> {
+        self.link.reattach()
+    }
+
     fn shutdown(&self) {
-        self.link.drop_connection();
+        self.link.close();
     }
 }
 

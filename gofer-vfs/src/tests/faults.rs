@@ -6,10 +6,10 @@ use crate::flags::{AllocMode, XattrFlags};
 use crate::testing::mem_remote::Fault;
 use crate::{Device, Name, SetTime, Timestamp};
 
-type Case = (&'static str, fn(&Rig) -> Result<()>, &'static [Op]);
+pub(super) type Case = (&'static str, fn(&Rig) -> Result<()>, &'static [Op]);
 
 /// Every kind of operation, with the calls that may serve it.
-fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     vec![
         ("stat", |rig| rig.stat("d/cold").map(drop), &[Op::Walk]),
         ("create", |rig| rig.create("new").map(drop), &[Op::Create]),
@@ -138,7 +138,12 @@ fn cases() -> Vec<Case> {
 }
 
 fn furnished(mode: InteropMode) -> Rig {
-    let rig = Rig::new(mode);
+    furnish(Setup::new(mode))
+}
+
+/// A mount with something for each of [`cases`], and nothing cached.
+pub(super) fn furnish(setup: Setup) -> Rig {
+    let rig = setup.mount();
     rig.outside.write(b"f", b"content").unwrap();
     rig.outside.mkdir(b"d").unwrap();
     rig.outside.write(b"d/cold", b"").unwrap();

@@ -6,6 +6,7 @@ mod cache;
 mod faults;
 mod order;
 mod races;
+mod reconnect;
 mod shared;
 
 use std::ops::ControlFlow;
@@ -38,6 +39,7 @@ pub(crate) struct Rig {
 pub(crate) struct Setup {
     pub(crate) mode: InteropMode,
     pub(crate) limit: u64,
+    pub(crate) reconnect: u32,
     pub(crate) config: MemConfig,
     pub(crate) flags: MountFlags,
     pub(crate) creds: Credentials,
@@ -48,6 +50,7 @@ impl Setup {
         Setup {
             mode,
             limit: 1000,
+            reconnect: 0,
             config: MemConfig::like_lisafs(),
             flags: MountFlags::default(),
             creds: Credentials::root(),
@@ -61,6 +64,11 @@ impl Setup {
 
     pub(crate) fn limit(mut self, limit: u64) -> Setup {
         self.limit = limit;
+        self
+    }
+
+    pub(crate) fn reconnect(mut self, seconds: u32) -> Setup {
+        self.reconnect = seconds;
         self
     }
 
@@ -83,6 +91,7 @@ impl Setup {
         let mut options = MountOptions::new(Trans::Fd { rfd: 0, wfd: 0 });
         options.cache = self.mode;
         options.dentry_cache_limit = self.limit;
+        options.reconnect = self.reconnect;
         let clock = Arc::new(TestClock::at(2_000_000_000));
         let fs = Filesystem::mount_with_clock(
             Arc::new(remote.clone()),

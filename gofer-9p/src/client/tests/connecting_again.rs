@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gofer_transport::Stream;
-use gofer_vfs::remote::{Call, FileKey, RemoteError, RemoteEvents, RemoteFilesystem};
-use gofer_vfs::{AttrMask, Errno};
+use gofer_vfs::remote::{
+    Call, FileKey, OpenMode, Owner, RemoteError, RemoteEvents, RemoteFilesystem,
+};
+use gofer_vfs::{Access, AttrMask, Errno, Name};
 
-use super::peer::{Peer, attached, attached_with, dir, play};
+use super::peer::{Peer, attached, attached_with, dir, file, play};
 use crate::client::{Config, Connector};
-use crate::wire::{Rversion, Version};
+use crate::wire::{Qids, Rlcreate, Rversion, Rwalk, Version};
 
 /// A connector that hands out these streams, one after the other.
 fn connector(streams: impl IntoIterator<Item = Stream>) -> Connector {
@@ -131,6 +133,31 @@ fn a_server_that_speaks_something_else_now_is_not_taken() {
     assert!(root.file.attr(&call, AttrMask::BASIC).is_ok());
     first.join().unwrap();
     threads.into_iter().for_each(|thread| drop(thread.join()));
+}
+
+#[test]
+fn a_file_that_was_made_is_not_said_never_to_have_been_asked_for() {
+    let (_filesystem, root, thread) = attached(Version::Base, |peer| {
+        let clone = peer.expect("Twalk");
+        peer.reply(
+            clone.tag,
+            Rwalk {
+                wqids: Qids::new(&[]),
+            },
+        );
+        let create = peer.expect("Tlcreate");
+        let (qid, iounit) = (file(9), 0);
+        peer.reply(create.tag, Rlcreate { qid, iounit });
+    });
+    let name = Name::new(b"new").unwrap();
+    let mode = OpenMode {
+        access: Access::Write,
+        truncate: false,
+    };
+    let call = Call::default();
+    let made = root.file.create(&call, name, 0o644, Owner::default(), mode);
+    assert_eq!(made.err(), Some(RemoteError::unknown(Errno::EIO)));
+    thread.join().unwrap();
 }
 
 #[test]

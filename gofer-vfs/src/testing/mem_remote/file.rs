@@ -17,9 +17,9 @@ use crate::remote::{
     RemoteResult, RemoteSocket, Seen, SocketType, WalkEnd,
 };
 
-pub(super) fn key_of(ino: Ino) -> FileKey {
+pub(super) fn key_of(epoch: u32, ino: Ino) -> FileKey {
     FileKey {
-        epoch: 0,
+        epoch,
         id: [ino, 0],
     }
 }
@@ -28,6 +28,7 @@ pub(super) fn key_of(ino: Ino) -> FileKey {
 pub(super) struct MemFile {
     link: Arc<Link>,
     ino: Ino,
+    epoch: u32,
     released: AtomicBool,
 }
 
@@ -39,11 +40,12 @@ impl MemFile {
         let file = MemFile {
             link: Arc::clone(link),
             ino,
+            epoch: link.epoch(),
             released: AtomicBool::new(false),
         };
         Found {
             file: Arc::new(file),
-            key: key_of(ino),
+            key: key_of(link.epoch(), ino),
             attr: tree.attr(ino),
         }
     }
@@ -60,7 +62,7 @@ impl MemFile {
     fn check_held(&self) -> RemoteResult<()> {
         match self.released.load(Ordering::Acquire) {
             true => Err(self.link.misuse()),
-            false => Ok(()),
+            false => self.link.check_epoch(self.epoch),
         }
     }
 
@@ -150,7 +152,7 @@ impl RemoteFile for MemFile {
         })?;
         for (ino, attr) in looked_at {
             seen(Seen {
-                key: key_of(ino),
+                key: key_of(self.epoch, ino),
                 attr,
             });
         }

@@ -23,6 +23,7 @@ pub(super) struct MemHandle {
     link: Arc<Link>,
     ino: Ino,
     access: Access,
+    epoch: u32,
     closed: AtomicBool,
 }
 
@@ -59,6 +60,7 @@ impl MemHandle {
             link: Arc::clone(link),
             ino,
             access: mode.access,
+            epoch: link.epoch(),
             closed: AtomicBool::new(false),
         })
     }
@@ -72,6 +74,7 @@ impl MemHandle {
         if self.closed.load(Ordering::Acquire) {
             return Err(self.link.misuse());
         }
+        self.link.check_epoch(self.epoch)?;
         let passage = self.link.enter(call, op)?;
         let done = work(&mut self.link.tree.lock(), passage.short).map_err(RemoteError::refused)?;
         self.link.leave(passage)?;
@@ -174,7 +177,7 @@ impl RemoteHandle for MemHandle {
         for (cookie, ino, file_type, name) in &batch {
             let entry = DirEntry {
                 name: Name::new(name).map_err(RemoteError::refused)?,
-                key: key_of(*ino),
+                key: key_of(self.epoch, *ino),
                 file_type: Some(*file_type),
                 attr: None,
                 next: DirPos(*cookie),

@@ -1,7 +1,7 @@
 //! One client's connection: what it counts, logs, and what goes wrong on purpose.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use crate::remote::{Call, RemoteError, RemoteEvents, RemoteResult, Traffic};
 #[allow(missing_docs)]
 pub enum Op {
     Root,
+    Reattach,
     SyncAll,
     FlushCloses,
     Walk,
@@ -100,6 +101,9 @@ pub(super) struct Link {
     log: Mutex<Vec<Op>>,
     counts: Mutex<HashMap<Op, u64>>,
     cut: AtomicBool,
+    /// Nobody connects again.
+    closed: AtomicBool,
+    epoch: AtomicU32,
     round_trips: AtomicU64,
     requests: AtomicU64,
     pub files: AtomicU64,
@@ -117,6 +121,8 @@ impl Link {
             log: Mutex::default(),
             counts: Mutex::default(),
             cut: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            epoch: AtomicU32::new(0),
             round_trips: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             files: AtomicU64::new(0),
@@ -239,9 +245,46 @@ impl Link {
         if self.cut.swap(true, Ordering::Relaxed) {
             return;
         }
-        let sinks = std::mem::take(&mut *self.sinks.lock());
+        let sinks = self.sinks.lock().clone();
         for sink in sinks.iter().filter_map(Weak::upgrade) {
-            sink.lost(0);
+            sink.lost(self.epoch());
+        }
+    }
+
+    /// The connection in use.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// A new connection, unless the client has left or a fault of [`Op::Reattach`] is met.
+    pub fn reattach(&self) -> RemoteResult<()> {
+        self.note(Op::Reattach);
+        if let Some(hook) = self.take_hook(Op::Reattach) {
+            hook();
+        }
+        if let Some(Fault::Refuse(errno)) = self.take_fault(Op::Reattach, false) {
+            return Err(RemoteError::not_sent(errno));
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(RemoteError::not_sent(Errno::EIO));
+        }
+        self.drop_connection();
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.cut.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Ends the connection for good.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.drop_connection();
+    }
+
+    /// `ESTALE` for what is of an earlier connection.
+    pub fn check_epoch(&self, epoch: u32) -> RemoteResult<()> {
+        match epoch == self.epoch() {
+            true => Ok(()),
+            false => Err(RemoteError::not_sent(Errno::ESTALE)),
         }
     }
 
