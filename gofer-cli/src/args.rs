@@ -16,6 +16,8 @@ Examples:
                                              copy from a running server
   gofer-cli --trans tcp --address host:564 -o aname=/export,cache=none df
   gofer-cli shell -c 'cd lib; ls; get *.so /tmp'
+  gofer-cli mount --trans unix --address /run/g.sock /mnt
+                                             the tree as a mount, for all programs
   gofer-cli options -o cache=remote_revalidating";
 
 const ENVIRONMENT: &str = "\
@@ -38,7 +40,7 @@ Look      ls tree stat walk cat head tail find du df readlink xattr
 Change    mkdir rmdir rm mv rename cp ln touch truncate mknod chmod chown
 Copy      get put cp
 Session   cd pwd as lock sync options cache stats help exit lcd lpwd lls history
-Programs  shell serve completions man
+Programs  shell mount umount serve completions man
 
 Connection, before or after the command:
   --root DIR             start a server on DIR for this command [default: .]
@@ -128,6 +130,11 @@ pub enum TopCommand {
         )]
         args: Vec<OsString>,
     },
+    /// Mount the tree on a directory, for all programs
+    #[command(after_help = crate::mount::KEYS_HELP)]
+    Mount(crate::mount::MountArgs),
+    /// Unmount directories
+    Umount(crate::mount::UmountArgs),
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell

@@ -19,11 +19,13 @@ pub enum Exit {
     Lost,
     /// Some of several operations succeeded, some failed.
     Partial,
+    /// The tree could not be mounted or unmounted, as mount(8) has it.
+    Mount,
     /// Nobody reads our output any more. Nothing is said about it.
     BrokenPipe,
     /// Ctrl-C.
     Interrupted,
-    /// As the local command that was run.
+    /// As another process that did the work.
     Local(u8),
 }
 
@@ -38,9 +40,19 @@ impl Exit {
             Exit::Connect => 4,
             Exit::Lost => 5,
             Exit::Partial => 6,
+            Exit::Mount => 32,
             Exit::Interrupted => 130,
             Exit::Local(code) => code,
         }
+    }
+
+    /// The exit code mount(8) expects of the helper of a file system type.
+    pub fn for_helper(self) -> ExitCode {
+        ExitCode::from(match self {
+            Exit::Done | Exit::BrokenPipe => 0,
+            Exit::Usage | Exit::Config => 1,
+            _ => Exit::Mount.code(),
+        })
     }
 }
 
@@ -60,5 +72,6 @@ Exit codes:
     4  cannot connect, or the handshake failed
     5  the connection was lost midway
     6  partial success: some files of several failed
+   32  mounting or unmounting failed
   130  interrupted by Ctrl-C
 lock ends as the command it runs.";

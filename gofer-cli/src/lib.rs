@@ -16,6 +16,7 @@ mod glob;
 mod ids;
 mod logging;
 mod manual;
+mod mount;
 mod session;
 mod settings;
 mod shell;
@@ -48,6 +49,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.get(1).is_some_and(|word| word == "serve") {
         return gofer_server_mock::run(args);
     }
+    let (args, helper) = match mount::helper::translate(&args) {
+        Ok(Some(args)) => (args, true),
+        Ok(None) => (args, false),
+        Err(error) => {
+            Ui::new(&args::OutputArgs::default()).error(&error);
+            return error.exit().for_helper();
+        }
+    };
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return usage_exit(&error, &args),
@@ -60,7 +69,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             error.exit()
         }
     };
-    exit.into()
+    match helper {
+        true => exit.for_helper(),
+        false => exit.into(),
+    }
 }
 
 /// Does what was asked; `ui` is for the error that comes back.
@@ -73,6 +85,8 @@ fn main(cli: Cli, ui: &mut Ui) -> CliResult<()> {
     match &command {
         TopCommand::Completions { shell } => return manual::completions(ui, *shell),
         TopCommand::Man => return manual::page(ui),
+        TopCommand::Mount(args) => return mount::mount(args, &cli.connection, &cli.output, ui),
+        TopCommand::Umount(args) => return mount::umount(args, ui),
         TopCommand::Command(args::Command::Help(args)) => {
             ui.write(help::text(&args.command)?.as_bytes())?;
             return ui.flush();

@@ -16,7 +16,7 @@ use crate::args::{ConnectionArgs, TransArg};
 use crate::error::{CliError, CliResult};
 
 /// Words of fstab and mount(8) that mean nothing here.
-const NOISE: [&[u8]; 20] = [
+pub const NOISE: [&[u8]; 20] = [
     b"auto",
     b"noauto",
     b"user",
@@ -214,12 +214,7 @@ impl Layer {
             }
             out.extend_from_slice(key);
             out.push(b'=');
-            for byte in value {
-                if matches!(byte, b',' | b'\\') {
-                    out.push(b'\\');
-                }
-                out.push(*byte);
-            }
+            out.extend_from_slice(&escaped(value));
         }
         out
     }
@@ -247,6 +242,18 @@ impl Layer {
     }
 }
 
+/// A value of an option string, with what needs it escaped.
+pub fn escaped(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    for byte in value {
+        if matches!(byte, b',' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(*byte);
+    }
+    out
+}
+
 /// A timeout from a number of seconds.
 pub fn timeout(seconds: f64) -> CliResult<Duration> {
     const LONGEST: f64 = 1e9;
@@ -259,7 +266,7 @@ pub fn timeout(seconds: f64) -> CliResult<Duration> {
 }
 
 /// Splits at commas; a backslash escapes a comma or a backslash.
-fn split_commas(text: &[u8]) -> Vec<Vec<u8>> {
+pub fn split_commas(text: &[u8]) -> Vec<Vec<u8>> {
     let mut items = vec![Vec::new()];
     let mut rest = text.iter().peekable();
     while let Some(&byte) = rest.next() {

@@ -317,6 +317,11 @@ impl Node {
         path
     }
 
+    /// Whether `other` is the same file, by this or another name.
+    pub fn same_file(&self, other: &Node) -> bool {
+        Arc::ptr_eq(&self.0.inode, &other.0.inode)
+    }
+
     /// Whether its name was removed through this client.
     pub fn is_deleted(&self) -> bool {
         self.0.state.load(Ordering::SeqCst) == DELETED

@@ -398,6 +398,20 @@ impl File {
         })
     }
 
+    /// [`File::read_dir`] from `offset`, which is 0 or what an entry said was next. At 0 it looks
+    /// again.
+    pub fn read_dir_at(
+        &self,
+        cx: &Context<'_>,
+        offset: u64,
+        each: &mut dyn FnMut(DirectoryEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if !self.is_path() && self.file_type() == FileType::Directory {
+            self.position.lock().stream.seek(offset, true);
+        }
+        self.read_dir(cx, each)
+    }
+
     /// The value of an extended attribute; see [`crate::Filesystem::get_xattr`].
     pub fn get_xattr(&self, cx: &Context<'_>, name: &[u8], size: usize) -> Result<Vec<u8>> {
         run("fgetxattr", &self.path, || {
@@ -439,6 +453,29 @@ impl File {
         Ok(&self.node)
     }
 
+    /// What closing one of several descriptors of this description does: the server is told of
+    /// what was written, and the caller of errors that nobody was told of.
+    pub fn flush(&self, cx: &Context<'_>) -> Result<()> {
+        run("flush", &self.path, || {
+            let inode = self.node.inode();
+            let flushed = self.flush_written(cx);
+            if let Err(failure) = flushed {
+                // For the other descriptions of this file.
+                inode.open().errors.record(failure.errno());
+            }
+            let earlier = inode.open().errors.since(&mut self.errors_seen.lock());
+            flushed?;
+            earlier.map_or(Ok(()), |errno| Err(errno.into()))
+        })
+    }
+
+    fn flush_written(&self, cx: &Context<'_>) -> Res<()> {
+        if !self.wrote.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        Ok(self.writer()?.remote.flush(&cx.call())?)
+    }
+
     /// Closes the file. It is closed even if this returns an error: that tells that the server
     /// could not keep something that was written.
     pub fn close(mut self, cx: &Context<'_>) -> Result<()> {
@@ -455,12 +492,7 @@ impl File {
         if !self.is_writable() {
             return Ok(());
         }
-        let flushed = if self.wrote.load(Ordering::Relaxed) {
-            self.writer()
-                .and_then(|handle| Ok(handle.remote.flush(&cx.call())?))
-        } else {
-            Ok(())
-        };
+        let flushed = self.flush_written(cx);
         let inode = self.node.inode();
         if let Some(own) = &self.own {
             own.close_promptly();

@@ -2,6 +2,8 @@
 
 mod parse;
 
+pub use parse::nearest;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -289,6 +291,11 @@ const KEYS: [(&str, &str); 19] = [
         "work on a descriptor of the root that the server gives away",
     ),
 ];
+
+/// Every key of an option string.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|(key, _)| *key)
+}
 
 fn meaning(key: &str) -> &'static str {
     KEYS.iter()

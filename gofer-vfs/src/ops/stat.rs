@@ -56,6 +56,12 @@ impl Filesystem {
         self.run("stat", b"", || fresh_stat(cx, node, None))
     }
 
+    /// The attributes of a node as the operation that has just found or made it left them:
+    /// unlike [`Filesystem::stat_node`] it asks the server only where they are in doubt.
+    pub fn known_stat_node(&self, cx: &Context<'_>, node: &Node) -> Result<Stat> {
+        self.run("stat", b"", || known_stat(cx, node))
+    }
+
     /// [`Filesystem::access`] by node.
     pub fn access_node(&self, cx: &Context<'_>, node: &Node, want: AccessMask) -> Result<()> {
         self.access(cx, At::new(node, b""), want)

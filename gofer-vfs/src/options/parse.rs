@@ -176,7 +176,7 @@ impl Items {
         let key = printable(key);
         let why = match KEYS.iter().find(|known| known.0 == key) {
             Some(_) => format!("not used with trans={}", trans.name()),
-            None => match nearest(&key) {
+            None => match nearest(&key, super::keys()) {
                 Some(known) => format!("unknown; did you mean `{known}`?"),
                 None => "unknown".to_owned(),
             },
@@ -254,10 +254,11 @@ fn bad(value: &[u8], expected: impl std::fmt::Display) -> String {
     format!("bad value `{}`: {expected}", printable(value))
 }
 
-/// The known key that `key` is most likely a slip of, if it is near enough to any.
-fn nearest(key: &str) -> Option<&'static str> {
-    KEYS.iter()
-        .map(|known| (distance(key.as_bytes(), known.0.as_bytes()), known.0))
+/// Which of `known` the word `key` is most likely a slip of, if it is near enough to any.
+pub fn nearest<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    known
+        .into_iter()
+        .map(|known| (distance(key.as_bytes(), known.as_bytes()), known))
         .filter(|(distance, known)| *distance <= 2.max(known.len() / 3))
         .min()
         .map(|(_, known)| known)

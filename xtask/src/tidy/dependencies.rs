@@ -19,6 +19,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "gofer-server-mock",
         &["gofer-transport", "gofer-9p", "gofer-lisafs"],
     ),
+    ("gofer-fuse", &["gofer-vfs"]),
     (
         "gofer-cli",
         &[
@@ -27,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "gofer-9p",
             "gofer-lisafs",
             "gofer-server-mock",
+            "gofer-fuse",
         ],
     ),
     (

@@ -1,0 +1,772 @@
+//! FUSE requests as operations on nodes.
+
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, FileHandle, Filesystem, Generation, INodeNo, KernelConfig,
+    LockOwner, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
+};
+use gofer_vfs::{
+    AccessMask, AllocMode, At, Caps, Context, Credentials, DirectoryEntry, Errno, File, FileType,
+    Follow, Name, Node, OpenFlags, RenameFlags, SetAttr, Whence, XattrFlags,
+};
+
+use crate::convert;
+use crate::files::Files;
+use crate::nodes::Nodes;
+use crate::policy::Policy;
+use crate::requests::{Requests, Waits};
+
+type Reply<T> = Result<T, fuser::Errno>;
+
+/// Numbers are not used for another file while the kernel knows them.
+const GENERATION: Generation = Generation(0);
+
+/// What a kernel knows of one mounted tree.
+pub(crate) struct Adapter {
+    pub(crate) fs: gofer_vfs::Filesystem,
+    pub(crate) nodes: Nodes,
+    pub(crate) files: Files,
+    policy: Policy,
+    requests: Requests,
+}
+
+impl Adapter {
+    pub(crate) fn new(fs: gofer_vfs::Filesystem, policy: Policy) -> std::io::Result<Adapter> {
+        Ok(Adapter {
+            nodes: Nodes::new(fs.root()),
+            fs,
+            files: Files::default(),
+            policy,
+            requests: Requests::new()?,
+        })
+    }
+
+    /// Runs an operation on behalf of whoever sent `request`.
+    fn run<T>(
+        &self,
+        request: &Request,
+        work: impl FnOnce(&Context<'_>) -> gofer_vfs::Result<T>,
+    ) -> Reply<T> {
+        self.run_with(request, |cx| work(cx).map_err(convert::error))
+    }
+
+    fn run_with<T>(
+        &self,
+        request: &Request,
+        work: impl FnOnce(&Context<'_>) -> Reply<T>,
+    ) -> Reply<T> {
+        // See the crate: the kernel has checked what the caller may do.
+        let creds = Credentials {
+            uid: request.uid(),
+            gid: request.gid(),
+            groups: Vec::new(),
+            caps: Caps::all(),
+        };
+        let underway = self
+            .requests
+            .begin(request.pid(), Waits::Deadly)
+            .map_err(fuser::Errno::from)?;
+        let cx = Context {
+            cancel: Some(underway.cancel()),
+            ..Context::new(&creds)
+        };
+        work(&cx)
+    }
+
+    fn node(&self, number: INodeNo) -> Reply<Node> {
+        self.nodes.get(number.0).ok_or(fuser::Errno::ESTALE)
+    }
+
+    fn file(&self, handle: FileHandle) -> Reply<Arc<File>> {
+        self.files.get(handle).ok_or(fuser::Errno::EBADF)
+    }
+
+    /// What the kernel is told of a node it looked up or made.
+    fn entry(&self, cx: &Context<'_>, node: Node) -> Reply<fuser::FileAttr> {
+        // A lookup in shared mode has just brought the attributes.
+        let stat = self.fs.known_stat_node(cx, &node).map_err(convert::error)?;
+        let number = self.nodes.enter(node);
+        Ok(convert::attr(number, &stat.attr))
+    }
+
+    fn reply_entry(&self, reply: ReplyEntry, entry: Reply<fuser::FileAttr>) {
+        match entry {
+            Ok(attr) => {
+                let (entry, attributes) = (self.policy.entry, self.policy.attr);
+                reply.entry_with_ttls(&attributes, &entry, &attr, GENERATION);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// Attributes of a file under the number the kernel knows it by; the root shows its own.
+    fn attr(&self, cx: &Context<'_>, number: INodeNo) -> Reply<fuser::FileAttr> {
+        let node = self.node(number)?;
+        let stat = self.fs.stat_node(cx, &node).map_err(convert::error)?;
+        let shown = match number {
+            INodeNo::ROOT => stat.ino,
+            INodeNo(number) => number,
+        };
+        Ok(convert::attr(shown, &stat.attr))
+    }
+
+    fn open_node(&self, request: &Request, number: INodeNo, flags: i32) -> Reply<File> {
+        let flags = OpenFlags::from_bits_truncate(flags as u32) - OpenFlags::CREAT;
+        let node = self.node(number)?;
+        self.run(request, |cx| self.fs.open_node(cx, &node, flags))
+    }
+
+    fn close(&self, request: &Request, handle: FileHandle) -> Reply<()> {
+        let file = self.files.remove(handle).ok_or(fuser::Errno::EBADF)?;
+        match Arc::try_unwrap(file) {
+            Ok(file) => self.run(request, |cx| file.close(cx)),
+            // A request that is still under way drops it.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn empty(reply: ReplyEmpty, done: Reply<()>) {
+    match done {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+fn permissions(mode: u32) -> u16 {
+    (mode & 0o7777) as u16
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        self.policy.configure(config)
+    }
+
+    fn destroy(&mut self) {
+        drop(self.files.clear());
+        self.nodes.clear();
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let found = self.run_with(request, |cx| {
+            let (dir, name) = (self.node(parent)?, convert::name(name)?);
+            let node = self.fs.lookup(cx, &dir, name).map_err(convert::error)?;
+            self.entry(cx, node)
+        });
+        match (found, self.policy.negative) {
+            (Err(errno), Some(time)) if errno.code() == fuser::Errno::ENOENT.code() => {
+                let nothing = convert::no_file(0, FileType::Regular);
+                reply.entry_with_ttls(&Duration::ZERO, &time, &nothing, GENERATION);
+            }
+            (found, _) => self.reply_entry(reply, found),
+        }
+    }
+
+    fn forget(&self, _: &Request, number: INodeNo, count: u64) {
+        self.nodes.forget(number.0, count);
+    }
+
+    fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.run_with(request, |cx| self.attr(cx, number)) {
+            Ok(attr) => reply.attr(&self.policy.attr, &attr),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let set = SetAttr {
+            mode: mode.map(permissions),
+            uid,
+            gid,
+            size,
+            atime: atime.map(convert::set_time),
+            mtime: mtime.map(convert::set_time),
+        };
+        let done = self.run_with(request, |cx| {
+            match handle.and_then(|handle| self.files.get(handle)) {
+                Some(file) => file.set_attr(cx, &set),
+                None => self.fs.set_attr_node(cx, &self.node(number)?, &set),
+            }
+            .map_err(convert::error)?;
+            self.attr(cx, number)
+        });
+        match done {
+            Ok(attr) => reply.attr(&self.policy.attr, &attr),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
+        let target = self
+            .node(number)
+            .and_then(|node| self.run(request, |cx| self.fs.read_link_node(cx, &node)));
+        match target {
+            Ok(target) => reply.data(&target),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = self.run_with(request, |cx| {
+            let (dir, name) = (self.node(parent)?, convert::name(name)?);
+            let file_type = FileType::from_mode(mode).ok_or(fuser::Errno::EINVAL)?;
+            let device = convert::decode_device(rdev);
+            let node = self
+                .fs
+                .mknod_in(cx, &dir, name, file_type, permissions(mode), device)
+                .map_err(convert::error)?;
+            self.entry(cx, node)
+        });
+        self.reply_entry(reply, made);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let made = self.run_with(request, |cx| {
+            let (dir, name) = (self.node(parent)?, convert::name(name)?);
+            let made = self.fs.mkdir_in(cx, &dir, name, permissions(mode));
+            self.entry(cx, made.map_err(convert::error)?)
+        });
+        self.reply_entry(reply, made);
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.run_with(request, |cx| {
+            let (dir, name) = (self.node(parent)?, convert::name(name)?);
+            self.fs.unlink_in(cx, &dir, name).map_err(convert::error)
+        });
+        empty(reply, done);
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.run_with(request, |cx| {
+            let (dir, name) = (self.node(parent)?, convert::name(name)?);
+            self.fs.rmdir_in(cx, &dir, name).map_err(convert::error)
+        });
+        empty(reply, done);
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let made = self.run_with(request, |cx| {
+            let (dir, name) = (self.node(parent)?, convert::name(name)?);
+            let target = target.as_os_str().as_bytes();
+            let made = self.fs.symlink_in(cx, target, &dir, name);
+            self.entry(cx, made.map_err(convert::error)?)
+        });
+        self.reply_entry(reply, made);
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: fuser::RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let done = self.run_with(request, |cx| {
+            let (from, to) = (self.node(parent)?, self.node(new_parent)?);
+            let old = (&from, convert::name(name)?);
+            let new = (&to, convert::name(new_name)?);
+            let flags = RenameFlags::from_bits_retain(flags.bits());
+            self.fs
+                .rename_in(cx, old, new, flags)
+                .map_err(convert::error)
+        });
+        empty(reply, done);
+    }
+
+    fn link(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let made = self.run_with(request, |cx| {
+            let (old, dir) = (self.node(number)?, self.node(parent)?);
+            let made = self.fs.link_in(cx, &old, &dir, convert::name(name)?);
+            let made = made.map_err(convert::error)?;
+            // The reply tells of the name, and not what became of the file by it.
+            let stat = self.fs.stat_node(cx, &made).map_err(convert::error)?;
+            Ok(convert::attr(self.nodes.enter(made), &stat.attr))
+        });
+        self.reply_entry(reply, made);
+    }
+
+    fn open(&self, request: &Request, number: INodeNo, flags: fuser::OpenFlags, reply: ReplyOpen) {
+        match self.open_node(request, number, flags.0) {
+            Ok(file) => {
+                let writes = file.flags().access_bits() != 0;
+                reply.opened(self.files.add(file), self.policy.open_flags(writes));
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        // The kernel has followed every link it knows of; one that appeared since is no file.
+        let flags = OpenFlags::from_bits_truncate(flags as u32) | OpenFlags::NOFOLLOW;
+        let made = self.run_with(request, |cx| {
+            let (dir, name) = (self.node(parent)?, convert::name(name)?);
+            let file = self
+                .fs
+                .create_in(cx, &dir, name, flags, permissions(mode))
+                .map_err(convert::error)?;
+            let attr = self.entry(cx, file.node().clone())?;
+            Ok((file, attr))
+        });
+        match made {
+            Ok((file, attr)) => {
+                let writes = file.flags().access_bits() != 0;
+                let (handle, flags) = (self.files.add(file), self.policy.open_flags(writes));
+                reply.created(&self.policy.entry, &attr, GENERATION, handle, flags);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: fuser::OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        with_buffer(size as usize, |buffer| {
+            let read = self
+                .file(handle)
+                .and_then(|file| self.run(request, |cx| file.read_at(cx, buffer, offset)));
+            match read {
+                Ok(n) => reply.data(buffer.get(..n).unwrap_or(buffer)),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: fuser::OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let written = self
+            .file(handle)
+            .and_then(|file| self.run(request, |cx| file.write_at(cx, data, offset)));
+        match written {
+            Ok(n) => reply.written(n as u32),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn flush(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        let done = self
+            .file(handle)
+            .and_then(|file| self.run(request, |cx| file.flush(cx)));
+        empty(reply, done);
+    }
+
+    fn release(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: fuser::OpenFlags,
+        _owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        empty(reply, self.close(request, handle));
+    }
+
+    fn fsync(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        let done = self
+            .file(handle)
+            .and_then(|file| self.run(request, |cx| file.sync(cx, datasync)));
+        empty(reply, done);
+    }
+
+    fn opendir(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        flags: fuser::OpenFlags,
+        reply: ReplyOpen,
+    ) {
+        match self.open_node(request, number, flags.0) {
+            Ok(dir) => reply.opened(self.files.add(dir), self.policy.open_dir_flags()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdir(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let listed = self.file(handle).and_then(|dir| {
+            self.run(request, |cx| {
+                dir.read_dir_at(cx, offset, &mut |entry| {
+                    let kind = convert::file_type(entry.file_type.unwrap_or(FileType::Regular));
+                    let name = OsStr::from_bytes(entry.name);
+                    flow(reply.add(INodeNo(entry.ino), entry.next, kind, name))
+                })
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let listed = self.file(handle).and_then(|dir| {
+            self.run(request, |cx| {
+                dir.read_dir_at(cx, offset, &mut |entry| {
+                    flow(self.add_plus(cx, dir.node(), &entry, &mut reply))
+                })
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: fuser::OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        empty(reply, self.close(request, handle));
+    }
+
+    fn fsyncdir(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.fsync(request, number, handle, datasync, reply);
+    }
+
+    fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
+        let numbers = self
+            .node(number)
+            .and_then(|node| self.run(request, |cx| self.fs.statfs(cx, At::new(&node, b""))));
+        match numbers {
+            Ok(s) => {
+                let block = u32::try_from(s.block_size).unwrap_or(u32::MAX);
+                let name = u32::try_from(s.name_length).unwrap_or(u32::MAX);
+                reply.statfs(
+                    s.blocks,
+                    s.blocks_free,
+                    s.blocks_available,
+                    s.files,
+                    s.files_free,
+                    block,
+                    name,
+                    block,
+                );
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let flags = XattrFlags::from_bits_retain(flags as u32);
+        let done = self.node(number).and_then(|node| {
+            self.run(request, |cx| {
+                let at = At::new(&node, b"");
+                self.fs
+                    .set_xattr(cx, at, Follow::No, name.as_bytes(), value, flags)
+            })
+        });
+        empty(reply, done);
+    }
+
+    fn getxattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let value = self.node(number).and_then(|node| {
+            self.run(request, |cx| {
+                let at = At::new(&node, b"");
+                self.fs
+                    .get_xattr(cx, at, Follow::No, name.as_bytes(), size as usize)
+            })
+        });
+        reply_sized(reply, size, value);
+    }
+
+    fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        let names = self.node(number).and_then(|node| {
+            self.run(request, |cx| {
+                self.fs.list_xattr(cx, At::new(&node, b""), Follow::No)
+            })
+        });
+        let list = names.map(|names| {
+            let mut list = Vec::new();
+            for name in names {
+                list.extend_from_slice(&name);
+                list.push(0);
+            }
+            list
+        });
+        reply_sized(reply, size, list);
+    }
+
+    fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.node(number).and_then(|node| {
+            self.run(request, |cx| {
+                let at = At::new(&node, b"");
+                self.fs.remove_xattr(cx, at, Follow::No, name.as_bytes())
+            })
+        });
+        empty(reply, done);
+    }
+
+    fn access(&self, request: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let mask = AccessMask::from_bits_truncate(mask.bits() as u16);
+        let done = self
+            .node(number)
+            .and_then(|node| self.run(request, |cx| self.fs.access_node(cx, &node, mask)));
+        empty(reply, done);
+    }
+
+    fn fallocate(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = AllocMode::from_bits_retain(mode as u32);
+        let done = self
+            .file(handle)
+            .and_then(|file| self.run(request, |cx| file.allocate(cx, mode, offset, length)));
+        empty(reply, done);
+    }
+
+    fn lseek(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        // The kernel does the others itself.
+        const SEEK_DATA: i32 = 3;
+        const SEEK_HOLE: i32 = 4;
+        let found = self.file(handle).and_then(|file| {
+            let to = match whence {
+                SEEK_DATA => Whence::Data(offset),
+                SEEK_HOLE => Whence::Hole(offset),
+                _ => return Err(fuser::Errno::EINVAL),
+            };
+            self.run(request, |cx| file.seek(cx, to))
+        });
+        match found {
+            Ok(at) => reply.offset(at as i64),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}
+
+impl Adapter {
+    /// Adds an entry to a listing with attributes; true when it is full.
+    ///
+    /// fuser cannot list an entry without attributes here. One whose file cannot be looked up
+    /// gets a number that leads nowhere and that is not trusted: who uses it looks it up again,
+    /// and is told why that fails.
+    fn add_plus(
+        &self,
+        cx: &Context<'_>,
+        dir: &Node,
+        entry: &DirectoryEntry<'_>,
+        reply: &mut ReplyDirectoryPlus,
+    ) -> bool {
+        let found = match Name::new(entry.name) {
+            Ok(name) => match self.fs.lookup(cx, dir, name) {
+                Ok(node) => self.entry(cx, node),
+                // Removed since the listing was taken.
+                Err(error) if error.errno() == Errno::ENOENT => return false,
+                Err(error) => Err(convert::error(error)),
+            },
+            // `.` and `..`, which the kernel does not look at.
+            Err(errno) => Err(convert::errno(errno)),
+        };
+        let (counted, time) = match found {
+            Ok(_) => (true, self.policy.entry),
+            Err(_) => (false, Duration::ZERO),
+        };
+        let attr = found.unwrap_or_else(|_| {
+            let dots = matches!(entry.name, b"." | b"..");
+            let number = if dots {
+                entry.ino
+            } else {
+                self.nodes.nowhere()
+            };
+            convert::no_file(number, entry.file_type.unwrap_or(FileType::Regular))
+        });
+        let full = reply.add(
+            INodeNo(entry.ino),
+            entry.next,
+            OsStr::from_bytes(entry.name),
+            &time,
+            &attr,
+            GENERATION,
+        );
+        if full && counted {
+            self.nodes.forget(attr.ino.0, 1);
+        }
+        full
+    }
+}
+
+fn flow(full: bool) -> ControlFlow<()> {
+    match full {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
+}
+
+/// Replies to a question that may be about the size only.
+fn reply_sized(reply: ReplyXattr, size: u32, value: Reply<Vec<u8>>) {
+    match value {
+        Err(errno) => reply.error(errno),
+        Ok(value) if size == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > size as usize => reply.error(convert::errno(Errno::ERANGE)),
+        Ok(value) => reply.data(&value),
+    }
+}
+
+/// Lends this thread's buffer, at least `size` bytes long.
+fn with_buffer<T>(size: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        work(buffer.get_mut(..size).unwrap_or_default())
+    })
+}

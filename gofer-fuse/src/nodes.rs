@@ -1,0 +1,162 @@
+//! The nodes the kernel knows, and how often it was told of each.
+//!
+//! The kernel speaks of files by number. A number stands for a *file*, so the names of a hard
+//! link share one; it is the file's inode number where that is free, since fuser sends one number
+//! for both. A number stays taken until the kernel has forgotten it.
+
+use std::collections::HashMap;
+
+use gofer_vfs::{FileKey, FileType, Node};
+use parking_lot::RwLock;
+
+/// The root's number, fixed by FUSE.
+pub(crate) const ROOT: u64 = 1;
+
+/// From here on numbers are made up, for files whose own number is taken.
+const MADE_UP: u64 = 1 << 63;
+
+/// Names held of one file. Each is another way to reach it when names go; more are of no use.
+const NAMES_MAX: usize = 8;
+
+/// See the module.
+pub(crate) struct Nodes {
+    root: Node,
+    table: RwLock<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<u64, Entry>,
+    /// The number of the newest file with this identity.
+    numbers: HashMap<FileKey, u64>,
+    made_up: u64,
+}
+
+struct Entry {
+    node: Node,
+    /// Other names of the same file.
+    others: Vec<Node>,
+    /// How often the kernel was told of it, less what it forgot.
+    lookups: u64,
+}
+
+impl Nodes {
+    pub(crate) fn new(root: Node) -> Nodes {
+        Nodes {
+            root,
+            table: RwLock::default(),
+        }
+    }
+
+    /// The file of a number the kernel was given.
+    pub(crate) fn get(&self, number: u64) -> Option<Node> {
+        if number == ROOT {
+            return Some(self.root.clone());
+        }
+        let table = self.table.read();
+        table.entries.get(&number).map(|entry| entry.node.clone())
+    }
+
+    /// Counts that the kernel is told of `node`, and returns the number to tell it.
+    pub(crate) fn enter(&self, node: Node) -> u64 {
+        if node == self.root {
+            return ROOT;
+        }
+        let mut table = self.table.write();
+        let known = table.numbers.get(&node.key()).copied();
+        if let Some(number) = known
+            && let Some(entry) = table.entries.get_mut(&number)
+            && entry.is_of(&node)
+        {
+            entry.lookups += 1;
+            let surplus = entry.add(node);
+            drop(table);
+            drop(surplus);
+            return number;
+        }
+        let number = table.free_number(node.ino());
+        table.numbers.insert(node.key(), number);
+        let entry = Entry {
+            node,
+            others: Vec::new(),
+            lookups: 1,
+        };
+        table.entries.insert(number, entry);
+        number
+    }
+
+    /// The kernel forgets `count` of the times it was told of a file.
+    pub(crate) fn forget(&self, number: u64, count: u64) {
+        let mut table = self.table.write();
+        let Some(entry) = table.entries.get_mut(&number) else {
+            return;
+        };
+        entry.lookups = entry.lookups.saturating_sub(count);
+        if entry.lookups > 0 {
+            return;
+        }
+        let gone = table.entries.remove(&number);
+        if let Some(entry) = &gone {
+            let key = entry.node.key();
+            if table.numbers.get(&key) == Some(&number) {
+                table.numbers.remove(&key);
+            }
+        }
+        // Dropping nodes may close files on the server.
+        drop(table);
+        drop(gone);
+    }
+
+    /// A number that no file has or will have.
+    pub(crate) fn nowhere(&self) -> u64 {
+        self.table.write().make_up()
+    }
+
+    /// Forgets everything: the kernel is gone.
+    pub(crate) fn clear(&self) {
+        let gone = std::mem::take(&mut *self.table.write());
+        drop(gone);
+    }
+}
+
+impl Table {
+    fn free_number(&mut self, wanted: u64) -> u64 {
+        if wanted > ROOT && wanted < MADE_UP && !self.entries.contains_key(&wanted) {
+            return wanted;
+        }
+        self.make_up()
+    }
+
+    fn make_up(&mut self) -> u64 {
+        // 2^63 of them will not be used up.
+        self.made_up += 1;
+        MADE_UP | self.made_up
+    }
+}
+
+impl Entry {
+    /// Whether `node`, which has the same identity, is this file. A directory has one name; one
+    /// that was cut off and found again is another node of the same directory.
+    fn is_of(&self, node: &Node) -> bool {
+        self.node.same_file(node)
+            || (self.node.file_type() == FileType::Directory
+                && node.file_type() == FileType::Directory)
+    }
+
+    /// Takes in another name. Returns what is not held any more, to be dropped without a lock.
+    fn add(&mut self, node: Node) -> Option<Node> {
+        if self.node == node || self.others.contains(&node) {
+            return Some(node);
+        }
+        if node.file_type() == FileType::Directory {
+            return Some(std::mem::replace(&mut self.node, node));
+        }
+        if self.others.len() + 1 >= NAMES_MAX {
+            let oldest = self.others.remove(0);
+            self.others.push(node);
+            return Some(oldest);
+        }
+        self.others.push(node);
+        None
+    }
+}
