@@ -16,7 +16,7 @@ mod name;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
 use crate::attr::FileType;
 use crate::dentry_cache::Seat;
@@ -51,6 +51,8 @@ pub(crate) struct Dentry {
     /// Its place in the [`DentryCache`](crate::dentry_cache::DentryCache).
     pub(crate) seat: Seat,
     state: AtomicU8,
+    /// Another filesystem is mounted on it.
+    covered: AtomicBool,
 }
 
 struct Ancestry {
@@ -90,6 +92,9 @@ impl Dentry {
     /// is in there.
     fn die(&self, state: u8) {
         self.state.store(state, Ordering::SeqCst);
+        if self.covered.load(Ordering::Relaxed) {
+            self.inode.sb.mounts.note_cut();
+        }
         self.inode.unbind(self);
     }
 
@@ -259,6 +264,7 @@ impl Node {
             refs: AtomicI32::new(1),
             seat: Seat::default(),
             state: AtomicU8::new(LIVE),
+            covered: AtomicBool::new(false),
         });
         dentry.inode.bind(&dentry);
         note_dentry(&dentry.remote, &dentry);
@@ -292,19 +298,25 @@ impl Node {
         self.0.inode.key
     }
 
-    /// Where it is now, from the root of the filesystem: `/` for the root itself. For a removed
-    /// file: where it was.
+    /// Where it is now, from the root of the filesystem, or of the outermost one if that is
+    /// mounted in another: `/` for the root itself. For a removed file: where it was.
     pub fn path(&self) -> Vec<u8> {
         let mut names: Vec<SmallName> = Vec::new();
         let mut at = self.clone();
         loop {
             let ancestry = at.0.ancestry.lock();
-            let Some(parent) = ancestry.parent.as_ref().map(Node::of_child) else {
-                break;
+            let up = match ancestry.parent.as_ref().map(Node::of_child) {
+                Some(parent) => {
+                    names.push(ancestry.name.clone());
+                    Some(parent)
+                }
+                None => None,
             };
-            names.push(ancestry.name.clone());
             drop(ancestry);
-            at = parent;
+            match up.or_else(|| at.sb().mounts.covers()) {
+                Some(up) => at = up,
+                None => break,
+            }
         }
         if names.is_empty() {
             return b"/".to_vec();
@@ -325,6 +337,22 @@ impl Node {
     /// Whether its name was removed through this client.
     pub fn is_deleted(&self) -> bool {
         self.0.state.load(Ordering::SeqCst) == DELETED
+    }
+
+    /// Whether its name is gone, for whatever reason.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.is_dead()
+    }
+
+    /// Whether another filesystem is mounted on it.
+    #[inline]
+    pub(crate) fn is_covered(&self) -> bool {
+        self.0.covered.load(Ordering::Relaxed)
+    }
+
+    /// Marks it as covered, or not. For the table of mounts alone.
+    pub(crate) fn set_covered(&self, covered: bool) {
+        self.0.covered.store(covered, Ordering::SeqCst);
     }
 
     /// Of a directory: never reused while the filesystem is mounted. Also the order in which two
@@ -393,8 +421,8 @@ impl Node {
         Arc::as_ptr(&self.0) as usize
     }
 
-    #[cfg(test)]
-    pub(crate) fn refs(&self) -> i32 {
+    /// How many references there are: each `Node`, and each child that is cached.
+    pub(crate) fn references(&self) -> i32 {
         self.0.refs.load(Ordering::SeqCst)
     }
 }

@@ -33,6 +33,9 @@ pub struct MountFlags {
     pub readonly: bool,
     /// Reading leaves access times alone.
     pub noatime: bool,
+    /// Reading sets an access time only if it is not later than the last change of the file, or
+    /// older than a day.
+    pub relatime: bool,
 }
 
 /// What `stat` shows.
@@ -147,7 +150,9 @@ impl Filesystem {
         path: &[u8],
         run: impl FnOnce() -> Res<T>,
     ) -> Result<T> {
-        self::run(op, path, run)
+        let done = self::run(op, path, run);
+        self.0.sb.mounts.reap();
+        done
     }
 
     /// Walks `at` and returns its end.
@@ -241,6 +246,11 @@ impl Filesystem {
             ),
             ..*cx
         };
+        for inner in sb.mounts.take_all() {
+            if let Err(error) = inner.unmount(&cx) {
+                tracing::warn!(%error, "what was mounted in it");
+            }
+        }
         self.run("unmount", b"", || {
             let synced = self.sync_all(&cx);
             if synced.is_err() {
@@ -273,7 +283,8 @@ pub(crate) fn run<T>(op: &'static str, path: &[u8], run: impl FnOnce() -> Res<T>
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Dentries and the cache reference each other: take that apart.
+        // Dentries, the cache and mounts reference each other: take that apart.
+        drop(self.sb.mounts.take_all());
         self.sb.times.drain(true);
         evict_all(&self.sb, true);
         self.sb.listings.clear();

@@ -21,6 +21,7 @@
 //! | [`LRU`] | one per filesystem | unused dentries |
 //! | [`REGISTRY`] | one per filesystem | open handles; and per description: which errors it was told of, who locked through it |
 //! | [`FILE_LOCKS`] | one per filesystem | advisory locks and who waits for them |
+//! | [`MOUNTS`] | one per filesystem | what is mounted in it, and what it is mounted on |
 //!
 //! # Rules
 //!
@@ -58,6 +59,7 @@ pub(crate) const METADATA: Rank = 16;
 pub(crate) const LRU: Rank = 17;
 pub(crate) const REGISTRY: Rank = 18;
 pub(crate) const FILE_LOCKS: Rank = 19;
+pub(crate) const MOUNTS: Rank = 20;
 
 /// The last rank that may be held while the server is waited for.
 #[cfg(debug_assertions)]

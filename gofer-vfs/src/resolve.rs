@@ -13,7 +13,7 @@ use crate::permissions::{AccessMask, check_access};
 use crate::remote::FileKey;
 use crate::revalidate::{Known, revalidate};
 use crate::stats::Counters;
-use crate::superblock::{Res, Superblock};
+use crate::superblock::Res;
 
 /// Symbolic links followed in one path, as in Linux.
 const LINKS_MAX: u32 = 40;
@@ -141,7 +141,6 @@ impl Last<'_> {
 /// See the module.
 pub(crate) struct Walk<'p> {
     cx: &'p Context<'p>,
-    sb: &'p Arc<Superblock>,
     root: &'p Node,
     /// Where the walk is.
     pub(crate) dir: Node,
@@ -173,7 +172,7 @@ impl Drop for Tally<'_> {
 
 impl<'p> Walk<'p> {
     /// Begins a walk of `at`. `ENAMETOOLONG` for a path longer than `PATH_MAX`; `EXDEV` for a
-    /// start on another filesystem.
+    /// start on a filesystem that is neither this nor mounted in it.
     pub(crate) fn new(
         cx: &'p Context<'p>,
         at: At<'p>,
@@ -182,7 +181,8 @@ impl<'p> Walk<'p> {
     ) -> Res<Walk<'p>> {
         let root = at.root.unwrap_or(fs_root);
         let sb = fs_root.sb();
-        if !Arc::ptr_eq(sb, at.dir.sb()) || !Arc::ptr_eq(sb, root.sb()) {
+        let ours = |node: &Node| Arc::ptr_eq(sb, node.sb()) || node.sb().is_within(sb);
+        if !ours(at.dir) || !ours(root) {
             return Err(Errno::EXDEV.into());
         }
         if at.path.len() > PATH_MAX {
@@ -192,17 +192,17 @@ impl<'p> Walk<'p> {
             return Err(Errno::EINVAL.into());
         }
         let absolute = at.path.first() == Some(&b'/');
+        let dir = if absolute { root } else { at.dir }.clone();
         Ok(Walk {
             cx,
-            sb,
             root,
-            dir: if absolute { root } else { at.dir }.clone(),
+            current: dir.sb().mode.may_cache_metadata(),
+            dir,
             text: Text::Given(at.path),
             at: 0,
             form,
             links: 0,
             ahead: Ahead::default(),
-            current: sb.mode.may_cache_metadata(),
             round_trips: 0,
             tally: Tally {
                 counters: &sb.counters,
@@ -262,7 +262,7 @@ impl<'p> Walk<'p> {
     /// answer is checked, if that was not done along with the path.
     pub(crate) fn known(&mut self, last: &Last<'_>) -> Res<Child> {
         let name = last.name();
-        self.sb.check_name(name)?;
+        self.dir.sb().check_name(name)?;
         self.tally.lookups += 1;
         if self.must_check() {
             self.check_ahead()?;
@@ -273,7 +273,7 @@ impl<'p> Walk<'p> {
         }
         match child {
             Child::Present(_) => self.tally.hits += 1,
-            Child::Absent => self.sb.counters.negative_hits.one(),
+            Child::Absent => self.dir.sb().counters.negative_hits.one(),
             Child::Unknown => {}
         }
         Ok(child)
@@ -326,10 +326,23 @@ impl<'p> Walk<'p> {
             if on_the_way && child.file_type() == FileType::Symlink {
                 self.follow(&child, end)?;
             } else {
-                self.dir = child;
+                self.enter(child);
                 self.at = end;
             }
         }
+    }
+
+    /// Goes to `node`, or to what is mounted on it.
+    #[inline]
+    fn enter(&mut self, node: Node) {
+        if !node.is_covered() {
+            self.dir = node;
+            return;
+        }
+        self.dir = node.top();
+        // Nothing is known about the other filesystem.
+        self.ahead = Ahead::default();
+        self.current = self.dir.sb().mode.may_cache_metadata();
     }
 
     /// One component, in the order of semantics 5.2.
@@ -341,7 +354,7 @@ impl<'p> Walk<'p> {
             b".." => return Ok(self.up()),
             _ => {}
         }
-        self.sb.check_name(name)?;
+        self.dir.sb().check_name(name)?;
         self.tally.lookups += 1;
         let before = self.round_trips;
         if self.must_check() {
@@ -359,7 +372,7 @@ impl<'p> Walk<'p> {
                 Ok(node)
             }
             Child::Absent => {
-                self.sb.counters.negative_hits.one();
+                self.dir.sb().counters.negative_hits.one();
                 self.note(name, None, StepSource::Negative, before);
                 Err(Errno::ENOENT.into())
             }
@@ -389,19 +402,22 @@ impl<'p> Walk<'p> {
 
     fn up(&mut self) -> Node {
         self.ahead = Ahead::default();
-        self.current = self.sb.mode.may_cache_metadata();
         let up = if self.dir.same(self.root) {
             self.dir.clone()
         } else {
-            self.dir.parent().unwrap_or_else(|| self.dir.clone())
+            // The way up from the root of what is mounted is that of the file it covers.
+            let below = self.dir.bottom();
+            let from = below.as_ref().unwrap_or(&self.dir);
+            from.parent().unwrap_or_else(|| from.clone())
         };
+        self.current = up.sb().mode.may_cache_metadata();
         self.note(b"..", Some(&up), StepSource::Root, self.round_trips);
         up
     }
 
     /// Whether cached names from here on have to be checked before they are used.
     fn must_check(&self) -> bool {
-        self.ahead.count == 0 && !self.ahead.then_missing && self.sb.mode.must_revalidate()
+        self.ahead.count == 0 && !self.ahead.then_missing && self.dir.sb().mode.must_revalidate()
     }
 
     /// Checks what is cached from here on, in one round trip: up to the end of the path, the
@@ -425,9 +441,10 @@ impl<'p> Walk<'p> {
             let Child::Present(node) = parent.child(name) else {
                 break;
             };
-            let is_link = node.file_type() == FileType::Symlink;
+            // What lies below a mount is hidden (semantics 24, item 77).
+            let ends = node.file_type() == FileType::Symlink || node.is_covered();
             chain.push(Known { name, node });
-            if is_link {
+            if ends {
                 break;
             }
         }
@@ -465,7 +482,7 @@ impl<'p> Walk<'p> {
                 break;
             }
             names.push(Name::new(name)?);
-            if !self.sb.capabilities.multi_walk {
+            if !self.dir.sb().capabilities.multi_walk {
                 break;
             }
         }
@@ -517,7 +534,7 @@ impl<'p> Walk<'p> {
         }
         if target.first() == Some(&b'/') {
             self.dir = self.root.clone();
-            self.current = self.sb.mode.may_cache_metadata();
+            self.current = self.dir.sb().mode.may_cache_metadata();
         }
         let rest = self.text.bytes().get(end..).unwrap_or_default();
         self.text = Text::Spliced([&*target, rest].concat().into());

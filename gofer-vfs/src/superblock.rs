@@ -15,6 +15,7 @@ use crate::handle::Handle;
 use crate::inode::{InodeTable, mix};
 use crate::interop::InteropMode;
 use crate::locks::{Mutex, REGISTRY, TOPOLOGY};
+use crate::mounts::Mounts;
 use crate::options::MountOptions;
 use crate::reconnect::Moves;
 use crate::remote::{Capabilities, Fate, FileKey, RemoteError, RemoteFilesystem};
@@ -73,6 +74,7 @@ pub(crate) struct Superblock {
     pub(crate) cache: DentryCache,
     pub(crate) listings: ListingCache,
     pub(crate) times: Times,
+    pub(crate) mounts: Mounts,
     pub(crate) file_locks: FileLocks,
     pub(crate) lock_owners: OwnerNumbers,
     /// Renames under way.
@@ -112,6 +114,7 @@ impl Superblock {
             inodes: InodeTable::new(),
             listings: ListingCache::new(),
             times: Times::new(this.clone()),
+            mounts: Mounts::default(),
             file_locks: FileLocks::new(),
             lock_owners: OwnerNumbers::new(),
             moves: Moves::default(),

@@ -1,5 +1,7 @@
 //! Making names: mkdir, mknod, symlink, link (semantics 7).
 
+use std::sync::Arc;
+
 use crate::attr::{Device, FileType};
 use crate::context::{At, Context, Follow};
 use crate::dentry::{Child, Node};
@@ -158,7 +160,7 @@ impl Filesystem {
         }
         let made = self.make(cx, at, New::Symlink(target), 0o777)?;
         if let Some(link) = &made
-            && self.sb().mode.may_cache_metadata()
+            && link.sb().mode.may_cache_metadata()
             && link.file_type() == FileType::Symlink
         {
             link.inode().remember_link_target(target.into());
@@ -175,6 +177,9 @@ impl Filesystem {
     ) -> Res<Option<Node>> {
         let source = self.walk_to_end(cx, old, follow)?;
         let mut creation = Creation::begin(cx, new, self.root_ref(), false)?;
+        if !Arc::ptr_eq(source.sb(), creation.walk.dir.sb()) {
+            return Err(creation.refuse(Errno::EXDEV));
+        }
         let attr = source.inode().attr();
         if let Err(errno) = check_link(cx.creds, &attr) {
             return Err(creation.refuse(errno));
@@ -195,7 +200,7 @@ impl Filesystem {
         // The file is known and in use: what the reply says of it cannot be outdated.
         let origin = Origin::Found {
             then: u64::MAX,
-            ticket: self.sb().ticket(),
+            ticket: source.sb().ticket(),
         };
         let file = source.remote();
         let made = creation.finish(0, origin, cx, |dir, name| {
@@ -203,7 +208,7 @@ impl Filesystem {
         });
         match &made {
             Ok(_) => {
-                if let Some(now) = self.sb().stamp() {
+                if let Some(now) = source.sb().stamp() {
                     source.inode().change(|meta| {
                         meta.add_links(1);
                         meta.touch_ctime(now);

@@ -18,6 +18,7 @@ pub(crate) use setattr::change_attributes;
 pub(crate) use stat::fresh_stat;
 pub(crate) use xattr::{get, list, remove, set};
 
+use crate::attr::{Attr, Timestamp};
 use crate::context::Context;
 use crate::dentry::Node;
 use crate::inode::Inode;
@@ -34,7 +35,11 @@ impl Superblock {
     /// Sets the access time after a read, where this client's clock stamps files.
     pub(crate) fn touch_atime(&self, inode: &Inode) {
         if self.mode.client_clock() && !self.flags.noatime && !self.flags.readonly {
-            inode.meta.lock().touch_atime(self.clock.now());
+            let now = self.clock.now();
+            let mut meta = inode.meta.lock();
+            if !self.flags.relatime || is_atime_old(&meta.attr(), now) {
+                meta.touch_atime(now);
+            }
         }
     }
 
@@ -63,6 +68,12 @@ impl Superblock {
             child.invalidate_below();
         }
     }
+}
+
+/// Whether a relative access time has to be set again: see `relatime` in mount(8).
+fn is_atime_old(attr: &Attr, now: Timestamp) -> bool {
+    const DAY: i64 = 24 * 60 * 60;
+    attr.atime <= attr.mtime || attr.atime <= attr.ctime || now.sec - attr.atime.sec >= DAY
 }
 
 /// The name of `child` was removed on the server and detached here.

@@ -83,10 +83,10 @@ impl Filesystem {
                 Child::Present(node) => Some(node),
                 Child::Absent => None,
                 // Most files that may be created are new: the server will tell if not.
-                Child::Unknown if attempts == 0 && self.may_create(cx, &walk.dir, flags) => None,
+                Child::Unknown if attempts == 0 && may_create(cx, &walk.dir, flags) => None,
                 Child::Unknown => walk.look_up(&last)?,
             };
-            match there {
+            match there.map(Node::top) {
                 Some(node) => {
                     if flags.contains(OpenFlags::CREAT | OpenFlags::EXCL) {
                         return Err(Errno::EEXIST.into());
@@ -119,13 +119,6 @@ impl Filesystem {
         }
     }
 
-    /// Whether `flags` ask for creation and nothing known here speaks against it.
-    fn may_create(&self, cx: &Context<'_>, dir: &Node, flags: OpenFlags) -> bool {
-        flags.contains(OpenFlags::CREAT)
-            && self.sb().check_writable().is_ok()
-            && check_change_names(cx, dir).is_ok()
-    }
-
     fn create(
         &self,
         cx: &Context<'_>,
@@ -135,7 +128,7 @@ impl Filesystem {
         mode: u16,
         path: &[u8],
     ) -> Res<File> {
-        let sb = self.sb();
+        let sb = dir.sb();
         if dir.is_deleted() {
             return Err(Errno::ENOENT.into());
         }
@@ -187,7 +180,7 @@ impl Filesystem {
         if flags.contains(OpenFlags::PATH) {
             return Ok(File::new(node, flags, None, path));
         }
-        let sb = self.sb();
+        let sb = node.sb();
         let inode = node.inode();
         let attr = inode.attr();
         let want = access_to_open(flags);
@@ -227,7 +220,7 @@ impl Filesystem {
         node: &Node,
         flags: OpenFlags,
     ) -> Res<Option<Arc<Handle>>> {
-        let sb = self.sb();
+        let sb = node.sb();
         let inode = node.inode();
         let file = node.remote();
         let truncate = flags.contains(OpenFlags::TRUNC);
@@ -255,7 +248,7 @@ impl Filesystem {
     /// A file was cut to nothing by opening it (semantics 10.9).
     fn truncated(&self, cx: &Context<'_>, node: &Node) -> Res<()> {
         let inode = node.inode();
-        let now = self.sb().stamp();
+        let now = node.sb().stamp();
         let set = SetAttr {
             size: Some(0),
             ..SetAttr::default()
@@ -272,6 +265,13 @@ impl Filesystem {
         }
         Ok(())
     }
+}
+
+/// Whether `flags` ask for creation and nothing known here speaks against it.
+fn may_create(cx: &Context<'_>, dir: &Node, flags: OpenFlags) -> bool {
+    flags.contains(OpenFlags::CREAT)
+        && dir.sb().check_writable().is_ok()
+        && check_change_names(cx, dir).is_ok()
 }
 
 /// Flags in the shape the rest of this file expects (semantics 10.1).

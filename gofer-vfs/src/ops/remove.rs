@@ -47,7 +47,7 @@ impl Filesystem {
         let mut walk = Walk::new(cx, at, self.root_ref(), Form::Parent)?;
         let last = walk.reach_parent()?;
         check_dots(last.name(), what)?;
-        self.sb().check_writable()?;
+        walk.dir.sb().check_writable()?;
         if let Child::Absent = walk.known(&last)? {
             return Err(Errno::ENOENT.into());
         }
@@ -148,6 +148,9 @@ fn remove_from(
 /// What can be refused without asking the server.
 fn check_child(cx: &Context<'_>, parent: &Attr, child: &Node, what: What) -> Res<()> {
     check_sticky(cx.creds, parent, &child.inode().attr())?;
+    if child.is_covered() {
+        return Err(Errno::EBUSY.into());
+    }
     let is_dir = child.inode().is_dir();
     match what {
         What::File if is_dir => Err(Errno::EISDIR.into()),

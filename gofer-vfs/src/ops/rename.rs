@@ -43,16 +43,9 @@ impl Filesystem {
     }
 
     fn move_name(&self, cx: &Context<'_>, old: At<'_>, new: At<'_>, flags: RenameFlags) -> Res<()> {
-        let sb = self.sb();
         let keeps = flags.contains(RenameFlags::NOREPLACE);
         let swaps = flags.contains(RenameFlags::EXCHANGE);
-        let server = sb.capabilities.rename_flags;
-        let server_keeps = server.contains(RenameFlags::NOREPLACE);
-        if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags)
-            || (keeps && swaps)
-            || (swaps && !server.contains(RenameFlags::EXCHANGE))
-            || (keeps && !server_keeps && sb.mode.must_revalidate())
-        {
+        if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags) || (keeps && swaps) {
             return Err(Errno::EINVAL.into());
         }
         if old.path.is_empty() || new.path.is_empty() {
@@ -60,6 +53,17 @@ impl Filesystem {
         }
         let mut from = Side::walk(cx, old, self.root_ref())?;
         let mut to = Side::walk(cx, new, self.root_ref())?;
+        let sb = &from.walk.dir.sb().clone();
+        if !Arc::ptr_eq(sb, to.walk.dir.sb()) {
+            return Err(Errno::EXDEV.into());
+        }
+        let server = sb.capabilities.rename_flags;
+        let server_keeps = server.contains(RenameFlags::NOREPLACE);
+        if (swaps && !server.contains(RenameFlags::EXCHANGE))
+            || (keeps && !server_keeps && sb.mode.must_revalidate())
+        {
+            return Err(Errno::EINVAL.into());
+        }
         if from.is_dots() {
             return Err(Errno::EBUSY.into());
         }
@@ -243,6 +247,9 @@ impl Job<'_> {
                 (false, true) if !self.swaps => return Err(Errno::EISDIR.into()),
                 _ => {}
             }
+        }
+        if source.is_covered() || target.is_some_and(Node::is_covered) {
+            return Err(Errno::EBUSY.into());
         }
         // The `..` of a directory that changes its parent changes, too.
         for moved in [Some(source), target.filter(|_| self.swaps)] {

@@ -28,7 +28,7 @@ impl Filesystem {
             let node = self.walk_to_end(cx, at, Follow::Yes)?;
             let attr = known_stat(cx, &node)?.attr;
             if want.contains(AccessMask::WRITE) && readonly_forbids(attr.file_type) {
-                self.sb().check_writable()?;
+                node.sb().check_writable()?;
             }
             check_access(cx.creds, &attr, want)?;
             Ok(())

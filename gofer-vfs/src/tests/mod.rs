@@ -4,6 +4,7 @@
 mod budget;
 mod cache;
 mod faults;
+mod mounts;
 mod order;
 mod races;
 mod reconnect;

@@ -25,7 +25,7 @@ fn check_tree(rig: &Rig) {
         let holders = if node.same(root) { 2 } else { 1 };
         let children = node.children();
         assert_eq!(
-            i64::from(node.refs()),
+            i64::from(node.references()),
             children.len() as i64 + holders,
             "references of {:?}",
             String::from_utf8_lossy(&node.path())
