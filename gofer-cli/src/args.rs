@@ -78,7 +78,7 @@ Keys of -o:
   msize=N, version=9P2000.L[.Google.N]   9P only
   dfltuid=N, dfltgid=N      owners of files without one
   force_page_cache, limit_host_fd_translation, overlayfs_stale_read
-  ro, rw, noatime, atime    as in mount(8)
+  ro, rw, noatime, atime, relatime, strictatime    as in mount(8)
 Words of fstab such as defaults, noauto, _netdev, nofail and x-... are ignored. A backslash
 escapes a comma in a value.";
 

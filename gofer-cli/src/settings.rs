@@ -54,6 +54,8 @@ pub struct Layer {
     pub readonly: Option<bool>,
     /// Never touch access times.
     pub noatime: Option<bool>,
+    /// Access times only where they tell something.
+    pub relatime: Option<bool>,
     /// Credentials to act with.
     pub uid: Option<u32>,
     /// Primary group.
@@ -85,6 +87,7 @@ impl Layer {
             timeout: self.timeout.or(lower.timeout),
             readonly: self.readonly.or(lower.readonly),
             noatime: self.noatime.or(lower.noatime),
+            relatime: self.relatime.or(lower.relatime),
             uid: self.uid.or(lower.uid),
             gid: self.gid.or(lower.gid),
             groups: self.groups.or(lower.groups),
@@ -109,6 +112,15 @@ impl Layer {
                 b"rw" => self.readonly = Some(false),
                 b"noatime" => self.noatime = Some(true),
                 b"atime" => self.noatime = Some(false),
+                b"relatime" => {
+                    self.noatime = Some(false);
+                    self.relatime = Some(true);
+                }
+                b"norelatime" => self.relatime = Some(false),
+                b"strictatime" => {
+                    self.noatime = Some(false);
+                    self.relatime = Some(false);
+                }
                 b"uname" => self.uname = Some(value),
                 key if NOISE.contains(&key) => {}
                 key if key.starts_with(b"x-") || key == b"comment" => {}
@@ -224,6 +236,7 @@ impl Layer {
         MountFlags {
             readonly: self.readonly.unwrap_or(false),
             noatime: self.noatime.unwrap_or(false),
+            relatime: self.relatime.unwrap_or(false),
         }
     }
 

@@ -23,6 +23,11 @@ pub fn run(session: &mut Session) -> CliResult<()> {
         on(flags.noatime),
         "never touch access times",
     ));
+    described.push((
+        "relatime".into(),
+        on(flags.relatime),
+        "touch access times at most once a day and change",
+    ));
     if ui.json {
         let list: Vec<Value> = described
             .iter()
