@@ -1,19 +1,18 @@
 //! Requests that one caller sends together, and the wait for their replies.
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gofer_transport::codec::Reader;
-use gofer_transport::{TransportKind, Wait, Watch};
+use gofer_transport::{Wait, Watch};
 use gofer_vfs::Errno;
 use gofer_vfs::remote::{RemoteError, RemoteResult};
 use parking_lot::MutexGuard;
 
 use super::fid::OwnedFid;
-use super::incoming::{End, Incoming, Reading, Sink};
+use super::incoming::{End, Reading, Sink};
 use super::session::{Session, State};
 use super::table::{Effect, Reply, Violation};
 use crate::wire::{
@@ -27,30 +26,27 @@ pub(super) const EXCHANGE_MAX: usize = 32;
 /// From this size on, the outbox takes no more messages of callers.
 const OUTBOX_MAX: usize = 4 << 20;
 
-/// How long a sender without room leaves the reading to others before it looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// Parts of one send that are kept on the stack.
-const PARTS_MAX: usize = 8;
-
-/// Requests that are sent together. Sent once, by [`Exchange::run`].
+/// Requests that are sent together, by [`Exchange::run`]. For a stream of requests, those that are
+/// done with are retired, and more are pushed and sent while others are under way.
 ///
 /// It owns the fids that its requests make: what the caller does not take with
 /// [`Exchange::made`] is clunked in the end, whatever happens.
 pub(super) struct Exchange<'s> {
-    session: &'s Arc<Session>,
-    wait: Wait<'s>,
+    pub(super) session: &'s Arc<Session>,
+    pub(super) wait: Wait<'s>,
     waiter: usize,
-    desk: Desk,
+    pub(super) desk: Desk,
+    /// Requests sent since the last wait for replies.
+    uncounted: usize,
 }
 
 /// The buffers of an exchange, reused by the next.
 #[derive(Default)]
 pub(super) struct Desk {
-    /// The requests' bytes.
-    out: Vec<u8>,
+    /// The bytes of the requests that were not sent.
+    pub(super) out: Vec<u8>,
     /// Clunks that go along.
-    tail: Vec<u8>,
+    pub(super) tail: Vec<u8>,
     entries: Vec<Entry>,
 }
 
@@ -64,7 +60,7 @@ struct Entry {
 
 /// How far the requests of an exchange have come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Unsent,
     /// In the outbox, or in the hands of another sender.
     Left,
@@ -74,9 +70,12 @@ enum Stage {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Unsent,
+    UnderWay,
     Answered,
     /// The table takes care of it.
     GivenUp,
+    /// Over. Its place is free.
+    Retired,
 }
 
 impl<'s> Exchange<'s> {
@@ -91,6 +90,7 @@ impl<'s> Exchange<'s> {
             wait,
             waiter,
             desk,
+            uncounted: 0,
         }
     }
 
@@ -100,7 +100,6 @@ impl<'s> Exchange<'s> {
         request: T,
         effect: Effect,
     ) -> RemoteResult<usize> {
-        debug_assert!(self.desk.entries.len() < EXCHANGE_MAX);
         let takes_fd = [
             Tlopen::KIND,
             Tlcreate::KIND,
@@ -119,7 +118,7 @@ impl<'s> Exchange<'s> {
             .out
             .extend_from_slice(request.payload().as_bytes());
         self.session.trace_request(tag, request);
-        self.desk.entries.push(Entry {
+        let entry = Entry {
             tag,
             progress: Progress::Unsent,
             makes: match effect {
@@ -128,8 +127,16 @@ impl<'s> Exchange<'s> {
             },
             taken: false,
             reply: Reply::default(),
-        });
-        Ok(self.desk.entries.len() - 1)
+        };
+        let entries = &mut self.desk.entries;
+        let mut places = entries.iter_mut().enumerate();
+        if let Some((index, place)) = places.find(|(_, old)| old.progress == Progress::Retired) {
+            *place = entry;
+            return Ok(index);
+        }
+        debug_assert!(entries.len() < EXCHANGE_MAX);
+        entries.push(entry);
+        Ok(entries.len() - 1)
     }
 
     /// The tag of a request.
@@ -142,24 +149,28 @@ impl<'s> Exchange<'s> {
 
     /// Sends everything and waits for all replies.
     pub(super) fn run(&mut self) -> RemoteResult<()> {
-        self.run_with(&[], None)
+        self.run_with(&[], None, 0)
     }
 
-    /// As [`Exchange::run`]. `payload` is the bulk data of the last request, if that was pushed
-    /// without; `sink` takes the data of Rread replies where that saves a copy.
+    /// Sends what was pushed, and waits until at most `left` of all requests have no reply.
+    /// `payload` is the bulk data of the last request, if that was pushed without; `sink` takes
+    /// the data of Rread replies where that saves a copy.
     pub(super) fn run_with(
         &mut self,
         payload: &[IoSlice<'_>],
         mut sink: Option<&mut Sink<'_, '_>>,
+        left: usize,
     ) -> RemoteResult<()> {
         let mut watch = None;
-        let mut stage = Stage::Unsent;
+        let new = self.count(Progress::Unsent);
+        let mut stage = if new > 0 { Stage::Unsent } else { Stage::Left };
         let mut state = self.session.lock();
         if let Some(place) = state.waiters.get_mut(self.waiter) {
-            place.pending = self.desk.entries.len();
+            place.pending += new;
+            place.left = left;
         }
         let result = loop {
-            if self.pending(&state) == 0 {
+            if stage != Stage::Unsent && self.has_enough(&state) {
                 break Ok(());
             }
             if let Some(errno) = self.ended(&state) {
@@ -188,10 +199,13 @@ impl<'s> Exchange<'s> {
             }
         };
         let mut flushes = Vec::new();
-        match (result, stage) {
-            (_, Stage::Unsent) => {}
-            (Ok(()), _) => self.collect(&mut state),
-            (Err(_), _) => self.give_up(&mut state, &mut flushes),
+        if stage != Stage::Unsent {
+            self.desk.out.clear();
+            self.advance(Progress::Unsent, Progress::UnderWay);
+        }
+        match result {
+            Ok(()) => self.collect(&mut state),
+            Err(_) => self.give_up(&mut state, &mut flushes),
         }
         state.outbox.extend_from_slice(&flushes);
         let work = !state.sending && !state.outbox.is_empty();
@@ -202,7 +216,10 @@ impl<'s> Exchange<'s> {
             self.session.kick();
         }
         if stage != Stage::Unsent {
-            self.session.count_trip(self.desk.entries.len());
+            self.uncounted += new;
+        }
+        if left != usize::MAX && self.uncounted > 0 {
+            self.session.count_trip(std::mem::take(&mut self.uncounted));
         }
         result
     }
@@ -273,88 +290,40 @@ impl<'s> Exchange<'s> {
         RemoteError::unknown(Errno::EIO)
     }
 
-    fn pending(&self, state: &State) -> usize {
-        state
-            .waiters
-            .get(self.waiter)
-            .map_or(0, |waiter| waiter.pending)
+    /// Whether the reply to request `index` is there.
+    pub(super) fn is_answered(&self, index: usize) -> bool {
+        let entry = self.desk.entries.get(index);
+        entry.is_some_and(|entry| entry.progress == Progress::Answered)
     }
 
-    /// Takes the sender's role and sends the outbox, the own requests, and clunks.
-    fn send<'g>(
-        &mut self,
-        mut state: MutexGuard<'g, State>,
-        payload: &[IoSlice<'_>],
-    ) -> (MutexGuard<'g, State>, Stage)
-    where
-        's: 'g,
-    {
-        state.sending = true;
-        let mut first = std::mem::take(&mut state.outbox);
-        self.desk.tail.clear();
-        self.session.write_clunks(&mut state, &mut self.desk.tail);
-        drop(state);
-        self.session.trace_bytes(&self.desk.tail);
-
-        let (out, tail) = (&self.desk.out[..], &self.desk.tail[..]);
-        let mut few = [IoSlice::new(&[]); PARTS_MAX];
-        let mut many = Vec::new();
-        let parts: &mut [IoSlice<'_>] = match few.get_mut(..payload.len() + 3) {
-            Some(few) => few,
-            None => {
-                many.resize(payload.len() + 3, IoSlice::new(&[]));
-                &mut many
-            }
-        };
-        let all = [IoSlice::new(&first), IoSlice::new(out)].into_iter();
-        let all = all
-            .chain(payload.iter().copied())
-            .chain([IoSlice::new(tail)]);
-        parts
-            .iter_mut()
-            .zip(all)
-            .for_each(|(part, bytes)| *part = bytes);
-        let total: usize = parts.iter().map(|part| part.len()).sum();
-        let sent = self.session.transmit(parts, &self.wait);
-
-        let mut state = self.session.lock();
-        let mut unsent = false;
-        if sent == total {
-            first.clear();
-        } else {
-            // Given up. A message that has begun must be finished by whoever sends next; one that
-            // has not is taken back.
-            unsent = sent <= first.len();
-            let before = first.len();
-            if !unsent {
-                first.extend_from_slice(out);
-                payload
-                    .iter()
-                    .for_each(|part| first.extend_from_slice(part));
-            }
-            debug_assert!(unsent || sent > before);
-            first.extend_from_slice(tail);
-            first.drain(..sent.min(first.len()));
+    /// Is done with request `index` and its reply.
+    pub(super) fn retire(&mut self, index: usize) {
+        if let Some(entry) = self.desk.entries.get_mut(index)
+            && entry.progress == Progress::Answered
+        {
+            entry.progress = Progress::Retired;
+            let reply = std::mem::take(&mut entry.reply);
+            let mut state = self.session.lock();
+            state.table.finish(entry.tag, reply, entry.taken);
         }
-        state.return_outbox(first);
-        (state, if unsent { Stage::Unsent } else { Stage::Sent })
     }
 
-    /// Takes the sender's role for what others left.
-    fn send_outbox<'g>(&self, mut state: MutexGuard<'g, State>) -> MutexGuard<'g, State>
-    where
-        's: 'g,
-    {
-        state.sending = true;
-        let mut bytes = std::mem::take(&mut state.outbox);
-        drop(state);
-        let sent = self
-            .session
-            .transmit(&mut [IoSlice::new(&bytes)], &self.wait);
-        bytes.drain(..sent.min(bytes.len()));
-        let mut state = self.session.lock();
-        state.return_outbox(bytes);
-        state
+    fn has_enough(&self, state: &State) -> bool {
+        let waiter = state.waiters.get(self.waiter);
+        waiter.is_none_or(|waiter| waiter.has_enough())
+    }
+
+    fn count(&self, progress: Progress) -> usize {
+        let entries = self.desk.entries.iter();
+        entries.filter(|entry| entry.progress == progress).count()
+    }
+
+    fn advance(&mut self, from: Progress, to: Progress) {
+        for entry in &mut self.desk.entries {
+            if entry.progress == from {
+                entry.progress = to;
+            }
+        }
     }
 
     /// Takes the reader's role until all own replies are there.
@@ -427,17 +396,23 @@ impl<'s> Exchange<'s> {
         }
     }
 
-    /// Takes the replies, which are all there.
+    /// Takes the replies that are there.
     fn collect(&mut self, state: &mut State) {
         for entry in &mut self.desk.entries {
-            entry.progress = Progress::Answered;
-            entry.reply = state.table.take_reply(entry.tag);
+            if entry.progress == Progress::UnderWay
+                && let Some(reply) = state.table.take_reply(entry.tag)
+            {
+                (entry.progress, entry.reply) = (Progress::Answered, reply);
+            }
         }
     }
 
     /// Leaves what has no reply yet to the table, and appends a Tflush for it.
     fn give_up(&mut self, state: &mut State, flushes: &mut Vec<u8>) {
         for entry in &mut self.desk.entries {
+            if entry.progress != Progress::UnderWay {
+                continue;
+            }
             entry.progress = Progress::GivenUp;
             if let Some(flush) = state.table.give_up(entry.tag) {
                 Tflush { oldtag: entry.tag }.encode(flush, flushes);
@@ -448,93 +423,24 @@ impl<'s> Exchange<'s> {
 
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
-        let mut desk = std::mem::take(&mut self.desk);
+        let mut flushes = Vec::new();
         let mut state = self.session.lock();
+        self.give_up(&mut state, &mut flushes);
+        let mut desk = std::mem::take(&mut self.desk);
         for entry in desk.entries.drain(..) {
             match entry.progress {
                 Progress::Unsent => state.table.unstart(entry.tag),
                 Progress::Answered => state.table.finish(entry.tag, entry.reply, entry.taken),
-                Progress::GivenUp => {}
+                Progress::UnderWay | Progress::GivenUp | Progress::Retired => {}
             }
         }
         desk.out.clear();
         state.leave(self.waiter, desk);
-    }
-}
-
-impl Session {
-    /// Sends `parts` and returns how many bytes went: all, unless `wait` ended it or the
-    /// connection failed. While there is no room, and nobody reads, it reads: a server may take
-    /// nothing before its replies are taken.
-    fn transmit(&self, mut parts: &mut [IoSlice<'_>], wait: &Wait<'_>) -> usize {
-        let mut sent = 0;
-        let mut role: Option<Box<Incoming>> = None;
-        let mut woken = false;
-        let end = loop {
-            IoSlice::advance_slices(&mut parts, 0);
-            if parts.is_empty() {
-                break Ok(());
-            }
-            match self.stream.try_send(parts, &[]) {
-                Ok(count) => {
-                    sent += count;
-                    woken = false;
-                    IoSlice::advance_slices(&mut parts, count);
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break Err("sending failed"),
-            }
-            if let Some(incoming) = role.as_mut().filter(|_| woken) {
-                // Woken, and not for output.
-                match incoming.next(self, &mut Reading::for_others(wait)) {
-                    Ok(_) => {}
-                    Err(End::GaveUp) => break Ok(()),
-                    Err(End::Lost(reason)) => break Err(reason),
-                }
-            }
-            if role.is_none() && self.stream.kind() != TransportKind::Pipes {
-                role = self.lock().incoming.take();
-            }
-            // Whoever reads now may leave without a successor: look again, now and then.
-            let look_again = Instant::now() + LOOK_AGAIN;
-            let brief = Wait {
-                deadline: Some(
-                    wait.deadline
-                        .map_or(look_again, |deadline| deadline.min(look_again)),
-                ),
-                ..*wait
-            };
-            let bounds = if role.is_some() { wait } else { &brief };
-            match self.stream.wait_output(role.is_some(), bounds) {
-                Ok(()) => woken = true,
-                Err(_) if gave_up(wait).is_some() => break Ok(()),
-                Err(_) if gave_up(bounds).is_some() => woken = false,
-                Err(_) => break Err("sending failed"),
-            }
-        };
-        self.counts.bytes_sent.fetch_add(sent as u64, Relaxed);
-        if let Some(incoming) = role {
-            let mut state = self.lock();
-            state.incoming = Some(incoming);
-            state.hand_on();
-        }
-        if let Err(reason) = end {
-            self.fail(reason);
-        }
-        sent
-    }
-}
-
-impl State {
-    /// Lays down the sender's role with what could not be sent. What others added meanwhile
-    /// goes behind.
-    pub(super) fn return_outbox(&mut self, mut rest: Vec<u8>) {
-        rest.append(&mut self.outbox);
-        self.outbox = rest;
-        self.sending = false;
-        if std::mem::take(&mut self.held_up) {
-            self.wake_all();
+        if !flushes.is_empty() {
+            state.outbox.extend_from_slice(&flushes);
+            drop(state);
+            self.session.trace_bytes(&flushes);
+            self.session.kick();
         }
     }
 }

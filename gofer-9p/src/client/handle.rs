@@ -14,21 +14,14 @@ use gofer_vfs::{Access, AllocMode, Attr, AttrMask, Errno, FileType, Name};
 use rustix::fs::OFlags;
 
 use super::convert;
-use super::exchange::EXCHANGE_MAX;
 use super::fid::OwnedFid;
 use super::file::File;
-use super::incoming::{Piece, Sink};
 use super::session::Session;
 use super::table::Effect;
 use crate::wire::{
-    Data, Dirent, Fid, Level, LockFlags, LockStatus, LockType, Tag, Tallocate, Tflushf, Tfsync,
-    Tgetlock, Tlock, Tread, Treaddir, Twrite,
+    Dirent, Fid, Level, LockFlags, LockStatus, LockType, Tallocate, Tflushf, Tfsync, Tgetlock,
+    Tlock, Treaddir,
 };
-
-/// Reads that are under way at once for one caller.
-const READS_MAX: usize = 8;
-
-const _: () = assert!(READS_MAX <= EXCHANGE_MAX);
 
 /// Bytes asked for in one Treaddir: a listing is handed on while its reply is held.
 const READDIR_SIZE: u32 = 256 << 10;
@@ -51,9 +44,9 @@ enum Listed {
 pub(super) struct Handle {
     fid: OwnedFid,
     /// Most bytes of one read or write.
-    io_size: usize,
-    /// Whether a short read may just mean: ask again.
-    regular: bool,
+    pub(super) io_size: usize,
+    /// Whether pieces may be moved in any order, and a short read just means: ask again.
+    pub(super) regular: bool,
     fd: Option<OwnedFd>,
 }
 
@@ -93,71 +86,8 @@ impl Handle {
         }
     }
 
-    fn session(&self) -> &Arc<Session> {
+    pub(super) fn session(&self) -> &Arc<Session> {
         self.fid.session()
-    }
-
-    /// Reads once: as many pieces together as may be under way. Returns the bytes that are in
-    /// place before the first short piece, and whether there was one.
-    fn read_some(
-        &self,
-        call: &Call<'_>,
-        into: &mut [IoSliceMut<'_>],
-        at: usize,
-        total: usize,
-        offset: u64,
-    ) -> Result<(usize, bool), (usize, RemoteError)> {
-        let session = self.session();
-        let mut exchange = session.begin(call);
-        let mut pieces = [Piece {
-            tag: Tag::NONE,
-            start: 0,
-            len: 0,
-        }; READS_MAX];
-        let mut end = at;
-        let mut count = 0;
-        for piece in &mut pieces {
-            let len = self.io_size.min(total - end);
-            if len == 0 {
-                break;
-            }
-            let Some(offset) = offset.checked_add(end as u64) else {
-                break;
-            };
-            let request = Tread {
-                fid: self.fid(),
-                offset,
-                count: len as u32,
-            };
-            let index = exchange
-                .push(request, Effect::None)
-                .map_err(|error| (0, error))?;
-            *piece = Piece {
-                tag: exchange.tag(index),
-                start: end,
-                len,
-            };
-            end += len;
-            count += 1;
-        }
-        let pieces = pieces.get(..count).unwrap_or_default();
-        let mut sink = Sink { into, pieces };
-        exchange
-            .run_with(&[], Some(&mut sink))
-            .map_err(|error| (0, error))?;
-        let mut done = 0;
-        for (index, piece) in pieces.iter().enumerate() {
-            let data = exchange.data(index).map_err(|error| (done, error))?;
-            if data.len() > piece.len {
-                return Err((done, exchange.broken("more data than was asked for")));
-            }
-            sink.fill(piece.start, data.as_bytes());
-            done += data.len();
-            if data.len() < piece.len {
-                return Ok((done, true));
-            }
-        }
-        Ok((done, false))
     }
 
     /// One Treaddir.
@@ -196,45 +126,6 @@ impl Handle {
             }
         }
         Ok(listed)
-    }
-
-    /// Writes one piece: `parts` without their first `skip` bytes.
-    fn write_some(
-        &self,
-        call: &Call<'_>,
-        parts: &[IoSlice<'_>],
-        skip: usize,
-        len: usize,
-        offset: u64,
-    ) -> RemoteResult<usize> {
-        let session = self.session();
-        let mut few = [IoSlice::new(&[]); 4];
-        let many: Vec<IoSlice<'_>>;
-        let mut used = 0;
-        let mut slices = Slices { parts, skip, len };
-        for (place, slice) in few.iter_mut().zip(&mut slices) {
-            *place = IoSlice::new(slice);
-            used += 1;
-        }
-        let payload = if slices.len == 0 {
-            few.get(..used).unwrap_or_default()
-        } else {
-            many = Slices { parts, skip, len }.map(IoSlice::new).collect();
-            &many
-        };
-        let mut exchange = session.begin(call);
-        let request = Twrite {
-            fid: self.fid(),
-            offset,
-            data: Data::apart(len),
-        };
-        let index = exchange.push(request, Effect::None)?;
-        exchange.run_with(payload, None)?;
-        let count = exchange.reply::<Twrite<'_>>(index)?.count as usize;
-        if count > len {
-            return Err(exchange.broken("more bytes written than were sent"));
-        }
-        Ok(count)
     }
 
     fn send_lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<()> {
@@ -285,85 +176,13 @@ fn lock_type(kind: LockKind) -> LockType {
     }
 }
 
-/// `len` bytes of `parts` after the first `skip`.
-struct Slices<'a> {
-    parts: &'a [IoSlice<'a>],
-    skip: usize,
-    len: usize,
-}
-
-impl<'a> Iterator for Slices<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        while let Some((part, rest)) = self.parts.split_first() {
-            self.parts = rest;
-            let Some(part) = part.get(self.skip..).filter(|part| !part.is_empty()) else {
-                self.skip -= part.len();
-                continue;
-            };
-            self.skip = 0;
-            let part = part.get(..self.len).unwrap_or(part);
-            self.len -= part.len();
-            return (!part.is_empty()).then_some(part);
-        }
-        None
-    }
-}
-
 impl RemoteHandle for Handle {
     fn read_at(&self, call: &Call<'_>, into: &mut [IoSliceMut<'_>], offset: u64) -> Moved {
-        let total = into.iter().map(|buffer| buffer.len()).sum();
-        let mut n = 0;
-        while n < total {
-            match self.read_some(call, into, n, total, offset) {
-                Ok((0, _)) => break,
-                Ok((count, short)) => {
-                    n += count;
-                    // For a regular file only an empty reply is the end (9P 8.6); elsewhere more
-                    // may take its time.
-                    if short && !self.regular {
-                        break;
-                    }
-                }
-                Err((count, error)) => {
-                    return Moved {
-                        n: n + count,
-                        error: Some(error),
-                    };
-                }
-            }
-        }
-        Moved { n, error: None }
+        self.read_all(call, into, offset)
     }
 
     fn write_at(&self, call: &Call<'_>, from: &[IoSlice<'_>], offset: u64) -> Moved {
-        let total: usize = from.iter().map(|part| part.len()).sum();
-        let mut n = 0;
-        while n < total {
-            let len = self.io_size.min(total - n);
-            let result = match offset.checked_add(n as u64) {
-                Some(offset) => self.write_some(call, from, n, len, offset),
-                None => Err(RemoteError::not_sent(Errno::EFBIG)),
-            };
-            match result {
-                // It would go on like this for ever.
-                Ok(0) => {
-                    return Moved {
-                        n,
-                        error: Some(RemoteError::refused(Errno::EIO)),
-                    };
-                }
-                Ok(count) => n += count,
-                Err(error) => {
-                    return Moved {
-                        n,
-                        error: Some(error),
-                    };
-                }
-            }
-        }
-        Moved { n, error: None }
+        self.write_all(call, from, offset)
     }
 
     fn read_dir(

@@ -15,7 +15,7 @@ use gofer_transport::Wait;
 use self::buffer::Buffer;
 pub(super) use self::sink::{Piece, Sink};
 use super::exchange::gave_up;
-use super::session::{Session, State};
+use super::session::{Session, State, Waiter};
 use super::table::{Expected, Reply, Violation};
 use crate::trace;
 use crate::wire::{Data, HEADER_SIZE, Header, Message, RMessage, Rread, Tag};
@@ -124,7 +124,7 @@ impl Incoming {
             }
             if delivered {
                 let waiter = reading.waiter.and_then(|own| state.waiters.get(own));
-                return Ok(waiter.is_some_and(|waiter| waiter.pending == 0));
+                return Ok(waiter.is_some_and(Waiter::has_enough));
             }
         }
     }

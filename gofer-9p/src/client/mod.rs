@@ -1,8 +1,9 @@
 //! The client: [`connect`] turns a stream into a [`RemoteFilesystem`].
 //!
-//! - `connector`: how to connect again; `negotiate`: the first messages; `session`, `exchange`, `incoming`, `table`, `ids`: the
+//! - `connector`: how to connect again; `negotiate`: the first messages; `session`, `exchange`, `sending`, `incoming`, `table`, `ids`: the
 //!   connection, requests, replies, tags and fids.
-//! - `file`, `walk`, `create`, `xattr`: a place in the tree; `handle`: an open file.
+//! - `file`, `walk`, `create`, `xattr`: a place in the tree; `handle`: an open file;
+//!   `transfer`: its data.
 //! - `convert`: attributes.
 //!
 //! All calls run on the caller's thread: there is no other.
@@ -17,8 +18,10 @@ mod handle;
 mod ids;
 mod incoming;
 mod negotiate;
+mod sending;
 mod session;
 mod table;
+mod transfer;
 mod walk;
 mod xattr;
 

@@ -88,10 +88,19 @@ pub(super) struct Lasting {
 #[derive(Default)]
 pub(super) struct Waiter {
     pub(super) condvar: Arc<Condvar>,
-    /// Replies it still needs.
+    /// Replies that have not come.
     pub(super) pending: usize,
+    /// How many of them it does not wait for.
+    pub(super) left: usize,
     /// Its buffers, between calls.
     desk: Desk,
+}
+
+impl Waiter {
+    /// Whether the replies it waits for have come.
+    pub(super) fn has_enough(&self) -> bool {
+        self.pending <= self.left
+    }
 }
 
 /// Traffic so far.
@@ -279,7 +288,7 @@ impl Session {
         state.hand_on();
     }
 
-    /// Counts an exchange that was sent.
+    /// Counts requests that were sent and whose replies were waited for.
     pub(super) fn count_trip(&self, requests: usize) {
         self.counts.round_trips.fetch_add(1, Relaxed);
         self.counts.requests.fetch_add(requests as u64, Relaxed);
@@ -418,7 +427,7 @@ impl State {
     pub(super) fn leave(&mut self, waiter: usize, desk: Desk) {
         if let Some(place) = self.waiters.get_mut(waiter) {
             place.desk = desk;
-            place.pending = 0;
+            (place.pending, place.left) = (0, 0);
             self.free_waiters.push(waiter);
         }
     }
@@ -427,7 +436,7 @@ impl State {
     pub(super) fn answered(&mut self, waiter: usize) {
         if let Some(place) = self.waiters.get_mut(waiter) {
             place.pending = place.pending.saturating_sub(1);
-            if place.pending == 0 {
+            if place.pending == place.left {
                 self.wake(waiter);
             }
         }

@@ -220,11 +220,11 @@ impl Table {
         Ok(None)
     }
 
-    /// Gives the waiter its reply. The tag stays in use until [`Table::finish`].
-    pub(super) fn take_reply(&mut self, tag: Tag) -> Reply {
-        self.slot(tag)
-            .map(|slot| std::mem::take(&mut slot.reply))
-            .unwrap_or_default()
+    /// Gives the waiter its reply, if that is there. The tag stays in use until
+    /// [`Table::finish`].
+    pub(super) fn take_reply(&mut self, tag: Tag) -> Option<Reply> {
+        let slot = self.slot(tag).filter(|slot| slot.replied)?;
+        Some(std::mem::take(&mut slot.reply))
     }
 
     /// The waiter is done with a reply. A fid that was made and not `taken` is clunked.

@@ -193,7 +193,7 @@ impl File {
             };
             let mut exchange = session.begin(call);
             let index = exchange.push(request, Effect::None)?;
-            exchange.run_with(&[IoSlice::new(part)], None)?;
+            exchange.run_with(&[IoSlice::new(part)], None, 0)?;
             let count = exchange.reply::<Twrite<'_>>(index)?.count as usize;
             if count == 0 || count > part.len() {
                 return Err(exchange.broken("impossible count of bytes written"));

@@ -59,7 +59,7 @@ fn a_reply_goes_to_its_waiter_and_its_tag_is_free_after_it_was_consumed() {
     assert_eq!((expected.waiter, expected.takes_fd), (Some(7), false));
     assert_eq!(table.deliver(tag, bare(Rgetattr::KIND)), Ok(Some(7)));
     assert_eq!(table.tags_in_use(), 1);
-    let reply = table.take_reply(tag);
+    let reply = table.take_reply(tag).unwrap();
     table.finish(tag, reply, false);
     assert_eq!(table.tags_in_use(), 0);
 }
@@ -87,7 +87,7 @@ fn a_fid_that_was_made_and_not_taken_is_clunked() {
         .start(Some(0), Twalk::KIND, Effect::Makes { fid, names: 1 }, false)
         .unwrap();
     table.deliver(tag, walk_reply(1)).unwrap();
-    let reply = table.take_reply(tag);
+    let reply = table.take_reply(tag).unwrap();
     table.finish(tag, reply, false);
     let (fids, tags) = clunks(&mut table);
     assert_eq!((fids, table.fids_in_use()), (vec![fid], 1));
@@ -118,7 +118,7 @@ fn a_number_whose_clunk_failed_is_retired_unless_failure_was_expected() {
         .start(Some(0), Twalk::KIND, Effect::Makes { fid, names: 2 }, false)
         .unwrap();
     table.deliver(tag, walk_reply(1)).unwrap();
-    let reply = table.take_reply(tag);
+    let reply = table.take_reply(tag).unwrap();
     table.finish(tag, reply, false);
     let (fids, tags) = clunks(&mut table);
     assert_eq!(fids, [fid]);

@@ -247,7 +247,7 @@ impl Filesystem {
             data,
         };
         let index = exchange.push(request, Effect::None).unwrap();
-        exchange.run_with(&[IoSlice::new(bytes)], None).unwrap();
+        exchange.run_with(&[IoSlice::new(bytes)], None, 0).unwrap();
         exchange.reply::<Twrite<'_>>(index).unwrap().count
     }
 }

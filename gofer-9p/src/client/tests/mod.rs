@@ -8,6 +8,7 @@ mod flushing;
 mod losing;
 mod making;
 mod peer;
+mod pipelining;
 mod receiving;
 mod sharing;
 mod walking;
