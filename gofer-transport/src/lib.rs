@@ -5,6 +5,8 @@
 //! - [`PacketSocket`]: a Unix seqpacket socket, for descriptors that travel beside a channel.
 //! - [`FdQueue`]: received descriptors, owned and bounded.
 //! - [`DetachedMount`]: a copy of a mount whose descriptors lead nowhere else.
+//! - [`Mapping`]: a range of a file in memory, read and written without signals.
+//! - [`MemoryFile`]: a file in memory that is read at the speed of memory.
 //! - [`codec`]: bounds-checked little-endian reading and writing.
 //! - [`Cancel`], [`Wait`]: giving up a wait.
 //! - [`Tracer`]: where `--trace` lines go.
@@ -17,6 +19,8 @@ mod cancel;
 pub mod codec;
 mod fds;
 pub mod flipcall;
+pub mod mapping;
+mod memory;
 mod mount;
 mod packet;
 pub mod shm;
@@ -25,6 +29,8 @@ mod trace;
 
 pub use cancel::{Cancel, Wait, Watch};
 pub use fds::{FdQueue, inherit};
+pub use mapping::Mapping;
+pub use memory::MemoryFile;
 pub use mount::{DetachError, DetachedMount};
 pub use packet::PacketSocket;
 pub use stream::{Stream, TransportKind};

@@ -1,13 +1,17 @@
 //! [`File`]: an open file description. Regular files and directories are done here; files
 //! without offsets in [`crate::special`].
 
-mod extent;
+mod allocate;
+mod copy;
+mod data;
+mod map;
+mod seek;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::attr::{AttrMask, FileType, SetAttr};
+use crate::attr::{FileType, SetAttr};
 use crate::context::{Context, unattended_call};
 use crate::dentry::Node;
 use crate::directory::{DirectoryEntry, Stream};
@@ -17,13 +21,13 @@ use crate::filesystem::{Stat, run};
 use crate::flags::{OpenFlags, XattrFlags};
 use crate::handle::Handle;
 use crate::inode::Seen;
-use crate::locks::{Mutex, POSITION, REGISTRY, ReadGuard, WriteGuard};
+use crate::locks::{Mutex, POSITION, REGISTRY};
 use crate::ops;
-use crate::permissions::{Credentials, mode_after_write};
-use crate::special;
-use crate::superblock::{Failure, Res};
+use crate::page_cache::{PageCache, ReadAhead};
+use crate::permissions::Credentials;
+use crate::superblock::Res;
 
-pub use extent::Whence;
+pub use seek::Whence;
 
 /// The largest offset a file can have.
 const OFFSET_MAX: u64 = i64::MAX as u64;
@@ -38,6 +42,7 @@ pub struct File {
     own: Option<Arc<Handle>>,
     position: Mutex<Position, POSITION>,
     errors_seen: Mutex<Seen, REGISTRY>,
+    ahead: ReadAhead,
     /// Written through this description: closing tells the server.
     wrote: AtomicBool,
     closed: bool,
@@ -51,12 +56,6 @@ struct Position {
     stream: Stream,
 }
 
-/// What keeps the end of a file where it is while it is written: exclusive for appends.
-enum Ends<'f> {
-    Shared { _held: ReadGuard<'f, ()> },
-    Exclusive { _held: WriteGuard<'f, ()> },
-}
-
 impl File {
     pub(crate) fn new(node: Node, flags: OpenFlags, own: Option<Arc<Handle>>, path: &[u8]) -> File {
         let lock_id = node.sb().next_serial();
@@ -66,6 +65,7 @@ impl File {
             flags,
             own,
             position: Mutex::new(Position::default()),
+            ahead: ReadAhead::default(),
             wrote: AtomicBool::new(false),
             closed: false,
             path: path.into(),
@@ -133,205 +133,6 @@ impl File {
         handle.ok_or_else(|| Errno::EBADF.into())
     }
 
-    /// Reads at `offset`; fewer bytes than asked are the end of the file.
-    pub fn read_at(&self, cx: &Context<'_>, into: &mut [u8], offset: u64) -> Result<usize> {
-        run("read", &self.path, || {
-            self.check_readable()?;
-            if !special::is_seekable(self.file_type()) {
-                return Err(Errno::ESPIPE.into());
-            }
-            self.read_from(cx, into, offset)
-        })
-    }
-
-    /// Reads where the file stands and moves on. Blocks on a fifo until there is data.
-    pub fn read(&self, cx: &Context<'_>, into: &mut [u8]) -> Result<usize> {
-        run("read", &self.path, || {
-            self.check_readable()?;
-            if !special::is_seekable(self.file_type()) {
-                self.touch_atime();
-                return special::read_stream(cx, &*self.reader()?, into, self.blocks());
-            }
-            let mut position = self.position.lock();
-            let n = self.read_from(cx, into, position.offset)?;
-            position.offset += n as u64;
-            Ok(n)
-        })
-    }
-
-    fn check_readable(&self) -> Res<()> {
-        if !self.is_readable() {
-            return Err(Errno::EBADF.into());
-        }
-        if self.file_type() == FileType::Directory {
-            return Err(Errno::EISDIR.into());
-        }
-        Ok(())
-    }
-
-    fn read_from(&self, cx: &Context<'_>, into: &mut [u8], offset: u64) -> Res<usize> {
-        if offset > OFFSET_MAX {
-            return Err(Errno::EINVAL.into());
-        }
-        if into.is_empty() {
-            return Ok(0);
-        }
-        let inode = self.node.inode();
-        let regular = inode.file_type == FileType::Regular;
-        // The size is the truth in these modes: no need to ask where there is nothing.
-        if regular && self.node.sb().mode.may_cache_metadata() && offset >= self.size(cx)? {
-            return Ok(0);
-        }
-        let n = self.reader()?.read_at(cx, into, offset);
-        self.touch_atime();
-        n
-    }
-
-    fn touch_atime(&self) {
-        if !self.flags.contains(OpenFlags::NOATIME) {
-            self.node.sb().touch_atime(self.node.inode());
-        }
-    }
-
-    /// The size as it is known, unless that is in doubt.
-    fn size(&self, cx: &Context<'_>) -> Res<u64> {
-        let inode = self.node.inode();
-        let (size, doubtful) = {
-            let meta = inode.meta.lock();
-            (meta.size(), meta.is_doubtful())
-        };
-        if doubtful {
-            inode.refresh(cx, &*self.node.remote(), self.own.as_deref())?;
-            return Ok(inode.attr().size);
-        }
-        Ok(size)
-    }
-
-    /// Writes at `offset`, or at the end if opened to append. Returns how many bytes went; an
-    /// error counts only if none did.
-    pub fn write_at(&self, cx: &Context<'_>, from: &[u8], offset: u64) -> Result<usize> {
-        run("write", &self.path, || {
-            self.check_writable()?;
-            if !special::is_seekable(self.file_type()) {
-                return Err(Errno::ESPIPE.into());
-            }
-            Ok(self.write_to(cx, from, offset)?.0)
-        })
-    }
-
-    /// Writes where the file stands, or at the end if opened to append, and moves on.
-    pub fn write(&self, cx: &Context<'_>, from: &[u8]) -> Result<usize> {
-        run("write", &self.path, || {
-            self.check_writable()?;
-            if !special::is_seekable(self.file_type()) {
-                return self.write_special(cx, from);
-            }
-            let mut position = self.position.lock();
-            let (n, end) = self.write_to(cx, from, position.offset)?;
-            if n > 0 {
-                position.offset = end;
-            }
-            Ok(n)
-        })
-    }
-
-    fn check_writable(&self) -> Res<()> {
-        if self.is_writable() {
-            Ok(())
-        } else {
-            Err(Errno::EBADF.into())
-        }
-    }
-
-    fn write_special(&self, cx: &Context<'_>, from: &[u8]) -> Res<usize> {
-        if let Some(now) = self.node.sb().stamp() {
-            self.node.inode().change(|meta| meta.touch_mtime(now));
-        }
-        special::write_stream(cx, &*self.writer()?, from, self.blocks())
-    }
-
-    /// Returns the bytes written and the offset after them (semantics 15.5, 16.6).
-    fn write_to(&self, cx: &Context<'_>, from: &[u8], offset: u64) -> Res<(usize, u64)> {
-        if offset > OFFSET_MAX {
-            return Err(Errno::EINVAL.into());
-        }
-        if from.is_empty() {
-            return Ok((0, offset));
-        }
-        let inode = self.node.inode();
-        let appends =
-            self.flags.contains(OpenFlags::APPEND) && inode.file_type == FileType::Regular;
-        let _ends = if appends {
-            Ends::Exclusive {
-                _held: inode.open().data.write(),
-            }
-        } else {
-            Ends::Shared {
-                _held: inode.open().data.read(),
-            }
-        };
-        let handle = self.writer()?;
-        let offset = if appends {
-            self.end(cx, &handle)?
-        } else {
-            offset
-        };
-        let from = self.within_limit(cx, from, offset)?;
-        inode.about_to_change();
-        if let Some(now) = self.node.sb().stamp() {
-            inode.meta.lock().touch_mtime(now);
-        }
-        self.wrote.store(true, Ordering::Relaxed);
-        let (n, stopped) = handle.write_at(cx, from, offset);
-        let end = offset + n as u64;
-        inode.change(|meta| {
-            if inode.file_type == FileType::Regular && n > 0 {
-                meta.grow(end, n as u64);
-            }
-            if stopped.is_some_and(Failure::is_uncertain) {
-                meta.doubt();
-            }
-        });
-        if n == 0 {
-            return Err(stopped.unwrap_or(Errno::EIO.into()));
-        }
-        if self.flags.contains(OpenFlags::DSYNC) {
-            handle.sync(cx, !self.flags.contains(OpenFlags::SYNC))?;
-        }
-        let mode = mode_after_write(cx.creds, &inode.attr());
-        drop_privileges(cx, &self.node, mode);
-        Ok((n, end))
-    }
-
-    /// Where the file ends now; in shared mode others may have moved that (semantics 15.5.3).
-    fn end(&self, cx: &Context<'_>, handle: &Handle) -> Res<u64> {
-        if !self.node.sb().mode.must_revalidate() {
-            return self.size(cx);
-        }
-        if let Some(fd) = handle.host_fd() {
-            let stat = rustix::fs::fstat(fd).map_err(Errno::from)?;
-            return Ok(u64::try_from(stat.st_size).unwrap_or(0));
-        }
-        let attr = handle.remote.attr(&cx.call(), AttrMask::SIZE)?;
-        if !attr.mask.contains(AttrMask::SIZE) || attr.size > OFFSET_MAX {
-            return Err(Errno::EIO.into());
-        }
-        Ok(attr.size)
-    }
-
-    /// The part of `from` that a file may take at `offset` (semantics 12.7).
-    fn within_limit<'b>(&self, cx: &Context<'_>, from: &'b [u8], offset: u64) -> Res<&'b [u8]> {
-        let limit = match self.file_type() {
-            FileType::Regular => cx.file_size_limit.min(OFFSET_MAX),
-            _ => OFFSET_MAX,
-        };
-        if offset >= limit {
-            return Err(Errno::EFBIG.into());
-        }
-        let room = usize::try_from(limit - offset).unwrap_or(usize::MAX);
-        Ok(from.get(..room).unwrap_or(from))
-    }
-
     /// The attributes; in shared mode as the server knows them now.
     pub fn stat(&self, cx: &Context<'_>) -> Result<Stat> {
         run("fstat", &self.path, || {
@@ -364,6 +165,7 @@ impl File {
                 return Err(Errno::EBADF.into());
             }
             let inode = self.node.inode();
+            let written = inode.write_back(cx);
             let handle = self.own.clone().or_else(|| inode.any_handle());
             let synced = handle.map_or(Ok(()), |handle| handle.sync(cx, data_only));
             if let Err(failure) = synced {
@@ -371,6 +173,7 @@ impl File {
                 inode.open().errors.record(failure.errno());
             }
             let earlier = inode.open().errors.since(&mut self.errors_seen.lock());
+            written?;
             synced?;
             earlier.map_or(Ok(()), |errno| Err(errno.into()))
         })
@@ -470,17 +273,28 @@ impl File {
     }
 
     fn flush_written(&self, cx: &Context<'_>) -> Res<()> {
-        if !self.wrote.swap(false, Ordering::Relaxed) {
+        // What was not sent yet has nothing to be flushed for.
+        let unsent = self.node.inode().cache().is_some_and(PageCache::is_dirty);
+        if unsent || !self.wrote.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
         Ok(self.writer()?.remote.flush(&cx.call())?)
     }
 
     /// Closes the file. It is closed even if this returns an error: that tells that the server
-    /// could not keep something that was written.
+    /// could not keep something that was written. In exclusive mode it may not have been sent
+    /// yet: [`File::sync`] waits for that.
     pub fn close(mut self, cx: &Context<'_>) -> Result<()> {
         let closed = self.finish(cx);
-        run("close", &self.path, || closed)
+        let inode = self.node.inode();
+        let earlier = match self.is_writable() {
+            true => inode.open().errors.since(&mut self.errors_seen.lock()),
+            false => None,
+        };
+        run("close", &self.path, || {
+            closed?;
+            earlier.map_or(Ok(()), |errno| Err(errno.into()))
+        })
     }
 
     /// What close(2) does, once (semantics 15.7, 16.8).

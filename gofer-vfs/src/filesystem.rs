@@ -1,7 +1,7 @@
 //! [`Filesystem`]: a mounted tree. Mounting, unmounting and what concerns the whole; the
 //! operations on files are in [`crate::ops`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::attr::{Attr, StatFs};
@@ -96,6 +96,8 @@ impl Filesystem {
             Ok(told) => usize::try_from(told).unwrap_or(NAME_MAX),
         };
         let sb = Superblock::new(remote, options, flags, clock, found.key, name_max);
+        let sink: Weak<Superblock> = Arc::downgrade(&sb);
+        sb.remote.subscribe(sink);
         let inode = sb
             .inodes
             .adopt(&sb, found.key, found.attr, Origin::Made)
@@ -135,7 +137,9 @@ impl Filesystem {
 
     /// What the caches did and hold.
     pub fn stats(&self) -> Stats {
-        self.0.sb.counters.snapshot()
+        let sb = &self.0.sb;
+        sb.pages.count(&sb.counters);
+        sb.counters.snapshot()
     }
 
     /// What went over the connection.
@@ -206,11 +210,18 @@ impl Filesystem {
 
     fn sync_all(&self, cx: &Context<'_>) -> Res<()> {
         let sb = &self.0.sb;
+        let mut outcome = Ok(());
+        for inode in sb.pages.files() {
+            // What has no name any more is of no interest after a crash.
+            if inode.meta.lock().attr().nlink == 0 {
+                continue;
+            }
+            outcome = outcome.and(inode.write_back(cx));
+        }
         sb.times.drain(false);
         let handles: Vec<Arc<Handle>> = sb.writable_handles();
         let remotes: Vec<Arc<dyn RemoteHandle>> =
             handles.iter().map(|handle| handle.remote.clone()).collect();
-        let mut outcome = Ok(());
         if !remotes.is_empty() {
             sb.remote.sync_all(&cx.call(), &remotes, &mut |_, result| {
                 if let Err(error) = result
@@ -223,13 +234,15 @@ impl Filesystem {
         outcome
     }
 
-    /// Drops every cached name that is not in use, every listing and every absent name.
+    /// Drops every cached name that is not in use, every listing and every absent name, and
+    /// contents that are not mapped. What the server does not have yet is sent before.
     pub fn drop_caches(&self) {
         let sb = &self.0.sb;
         sb.times.drain(false);
         evict_all(sb, false);
         self.0.root.forget_all_absent();
         sb.listings.clear();
+        sb.pages.drop_clean();
     }
 
     /// Syncs, closes and disconnects. The first error of the sync is returned, but nothing stops

@@ -59,6 +59,11 @@ impl Handle {
         Ok(Handle::new(sb, remote, access))
     }
 
+    /// A number of its own.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
     pub(crate) fn host_fd(&self) -> Option<BorrowedFd<'_>> {
         self.remote.host_fd()
     }
@@ -81,21 +86,29 @@ impl Handle {
     /// Reads at `offset` from the donated descriptor, else from the server. Fewer bytes than
     /// asked are the end of the file; an error after some bytes is left for the next read.
     pub(crate) fn read_at(&self, cx: &Context<'_>, into: &mut [u8], offset: u64) -> Res<usize> {
+        match self.read_vectored(cx, &mut [IoSliceMut::new(into)], offset) {
+            (0, Some(failure)) => Err(failure),
+            (n, _) => Ok(n),
+        }
+    }
+
+    /// As [`Handle::read_at`], into several buffers with one call: how many bytes came, and what
+    /// stopped them if it was not the end of the file.
+    pub(crate) fn read_vectored(
+        &self,
+        cx: &Context<'_>,
+        into: &mut [IoSliceMut<'_>],
+        offset: u64,
+    ) -> (usize, Option<Failure>) {
         locks::assert_may_call();
         if let Some(fd) = self.host_fd() {
             self.sb.counters.host_reads.one();
-            return all_of(into.len(), |done| {
-                rustix::io::pread(fd, &mut into[done..], offset + done as u64)
-            });
+            return read_host(fd, into, offset);
         }
         self.sb.counters.remote_reads.one();
-        let moved = self
-            .remote
-            .read_at(&cx.call(), &mut [IoSliceMut::new(into)], offset);
-        match moved.error {
-            Some(error) if moved.n == 0 => Err(error.into()),
-            _ => Ok(moved.n),
-        }
+        let moved = self.remote.read_at(&cx.call(), into, offset);
+        let asked = into.iter().map(|part| part.len()).sum();
+        (moved.n.min(asked), moved.error.map(Into::into))
     }
 
     /// Writes at `offset` to the donated descriptor, else to the server: how many bytes went,
@@ -174,6 +187,29 @@ fn all_of(len: usize, mut step: impl FnMut(usize) -> rustix::io::Result<usize>) 
     Ok(done)
 }
 
+/// Reads from a donated descriptor until all is there or the file ends.
+fn read_host(
+    fd: BorrowedFd<'_>,
+    mut into: &mut [IoSliceMut<'_>],
+    offset: u64,
+) -> (usize, Option<Failure>) {
+    let mut done = 0;
+    loop {
+        if into.iter().all(|part| part.is_empty()) {
+            return (done, None);
+        }
+        match rustix::io::preadv(fd, into, offset + done as u64) {
+            Ok(0) => return (done, None),
+            Ok(n) => {
+                done += n;
+                IoSliceMut::advance_slices(&mut into, n);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return (done, Some(Errno::from(errno).into())),
+        }
+    }
+}
+
 /// The handles all descriptions of an inode share: one for reading and one for writing, often
 /// the same (semantics 15.1). Closed only when the inode goes.
 #[derive(Default)]
@@ -201,6 +237,22 @@ impl Pair {
             (false, true) => Access::Write,
             _ => Access::Read,
         }
+    }
+
+    /// Whether `new`, which was opened to truncate, can do no more than a handle that is here.
+    /// What comes with a descriptor can.
+    fn makes_surplus(&self, new: &Handle) -> bool {
+        let covering = self.covering(new.access);
+        covering.is_some_and(|old| old.host_fd().is_some() && new.host_fd().is_none())
+    }
+
+    /// The handle by whose descriptor everything goes that the file is open for.
+    fn coherent(&self) -> Option<&Arc<Handle>> {
+        let one = match (&self.read, &self.write) {
+            (Some(read), Some(write)) if !Arc::ptr_eq(read, write) => return None,
+            (read, write) => read.as_ref().or(write.as_ref())?,
+        };
+        one.host_fd().is_some().then_some(one)
     }
 
     /// Puts `new` in every role it can play; returns what it replaces, to be dropped unlocked.
@@ -234,6 +286,11 @@ impl SharedHandles {
     pub(crate) fn any(&self) -> Option<Arc<Handle>> {
         let pair = self.0.lock();
         pair.write.as_ref().or(pair.read.as_ref()).cloned()
+    }
+
+    /// The one handle for everything the file is open for, if a descriptor came with it.
+    pub(crate) fn coherent(&self) -> Option<Arc<Handle>> {
+        self.0.lock().coherent().cloned()
     }
 
     pub(crate) fn install(&self, new: &Arc<Handle>) {
@@ -274,7 +331,10 @@ impl SharedHandles {
             other => other?,
         };
         let mut pair = self.0.lock();
-        let surplus = !truncate && pair.covering(new.access).is_some();
+        let surplus = match truncate {
+            false => pair.covering(new.access).is_some(),
+            true => pair.makes_surplus(&new),
+        };
         let old = if surplus {
             Pair::default()
         } else {

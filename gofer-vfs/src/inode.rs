@@ -17,6 +17,7 @@ use crate::error::Errno;
 use crate::handle::{Handle, SharedHandles};
 use crate::locks::{DATA, INODES, METADATA, Mutex, RwLock};
 use crate::metadata::{Merge, Metadata, complete};
+use crate::page_cache::PageCache;
 use crate::remote::{FileKey, RemoteFile};
 use crate::superblock::{Res, Superblock};
 
@@ -47,6 +48,10 @@ pub(crate) struct OpenState {
     /// Open file descriptions that may write.
     pub(crate) writers: AtomicU32,
     pub(crate) errors: ErrorLog,
+    /// Made when data is first cached or mapped.
+    pub(crate) pages: OnceBox<PageCache>,
+    /// Reads and writes go through `pages`: see [`Inode::settle_route`].
+    pub(crate) cached: AtomicBool,
 }
 
 impl Inode {
@@ -118,9 +123,15 @@ impl Inode {
 
     /// Applies a reply to the request that took `ticket`. `EIO` if it makes no sense.
     pub(crate) fn merge(&self, ticket: u64, reply: Attr) -> Result<Merge, Errno> {
-        let reply = complete(reply, &self.sb.options, || self.sb.clock.now())?;
+        let mut reply = complete(reply, &self.sb.options, || self.sb.clock.now())?;
         if reply.file_type != self.file_type {
             return Err(Errno::ESTALE);
+        }
+        // Nobody else writes where data is written late: the file ends where the server says,
+        // or where what it has not got yet ends.
+        if self.sb.mode.may_cache_metadata() {
+            let unsent = self.cache().map_or(0, PageCache::unsent_end);
+            reply.size = reply.size.max(unsent);
         }
         Ok(self.meta.lock().merge(ticket, reply))
     }
@@ -148,6 +159,9 @@ impl Inode {
                 self.meta.lock().saw_removals(removals);
                 break;
             }
+        }
+        if let Some(cache) = self.cache() {
+            cache.shrink(&self.sb.pages, self.attr().size);
         }
         Ok(())
     }
@@ -186,6 +200,7 @@ impl Drop for Inode {
     fn drop(&mut self) {
         self.sb.counters.live_inodes.sub(1);
         self.sb.inodes.remove(self);
+        self.sb.pages.leave(self);
         let Some(open) = self.opened() else {
             return;
         };
@@ -404,7 +419,8 @@ pub(crate) fn mix(id: [u64; 2]) -> u64 {
 }
 
 /// Errors that had nobody to be reported to: each open file description learns of an error that
-/// happened since it last asked, once (semantics 20.6).
+/// happened since it last asked, once; and one that is opened later of an error that nobody was
+/// told of yet, as in Linux (semantics 20.6).
 #[derive(Default)]
 pub(crate) struct ErrorLog(AtomicU64);
 
@@ -413,26 +429,39 @@ pub(crate) struct ErrorLog(AtomicU64);
 pub(crate) struct Seen(u64);
 
 impl ErrorLog {
-    /// The low bits hold the error, the others count.
+    /// The low bits hold the error, the one above them whether anybody was told; the others
+    /// count.
     const ERRNO_BITS: u32 = 16;
+    const TOLD: u64 = 1 << Self::ERRNO_BITS;
 
     pub(crate) fn record(&self, errno: Errno) {
-        let count = self.0.load(Ordering::Relaxed) >> Self::ERRNO_BITS;
-        let entry = (count + 1) << Self::ERRNO_BITS | errno.raw() as u64;
-        self.0.store(entry, Ordering::Relaxed);
+        let next = |last: u64| {
+            let count = last >> (Self::ERRNO_BITS + 1);
+            Some((count + 1) << (Self::ERRNO_BITS + 1) | errno.raw() as u64)
+        };
+        // The closure always gives a value.
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     /// Where a new description begins.
     pub(crate) fn end(&self) -> Seen {
-        Seen(self.0.load(Ordering::Relaxed))
+        match self.0.load(Ordering::Relaxed) {
+            last if last & Self::TOLD != 0 => Seen(last | Self::TOLD),
+            _ => Seen::default(),
+        }
     }
 
     /// The last error recorded after `seen`, which moves to the end.
     pub(crate) fn since(&self, seen: &mut Seen) -> Option<Errno> {
-        let end = self.end();
-        let news = end != *seen;
-        *seen = end;
-        news.then(|| Errno::from_raw((end.0 & ((1 << Self::ERRNO_BITS) - 1)) as i32))
+        let last = self.0.load(Ordering::Relaxed);
+        if last == 0 || last | Self::TOLD == seen.0 {
+            return None;
+        }
+        let end = self.0.fetch_or(Self::TOLD, Ordering::Relaxed) | Self::TOLD;
+        *seen = Seen(end);
+        Some(Errno::from_raw((end & (Self::TOLD - 1)) as i32))
     }
 }
 
@@ -445,9 +474,13 @@ mod tests {
         let log = ErrorLog::default();
         let mut early = log.end();
         log.record(Errno::ENOSPC);
-        let mut late = log.end();
+        // Nobody was told yet: a description that is opened now will be.
+        let mut first = log.end();
         assert_eq!(log.since(&mut early), Some(Errno::ENOSPC));
         assert_eq!(log.since(&mut early), None);
+        assert_eq!(log.since(&mut first), Some(Errno::ENOSPC));
+        assert_eq!(log.since(&mut first), None);
+        let mut late = log.end();
         assert_eq!(log.since(&mut late), None);
         log.record(Errno::ENOSPC);
         assert_eq!(log.since(&mut late), Some(Errno::ENOSPC));

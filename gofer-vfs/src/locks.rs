@@ -11,6 +11,7 @@
 //! | [`NAMES`] | one per directory, shared or exclusive | what names the *server* has in it |
 //! | [`READING`] | one per directory | its handle while it is listed, which one caller can use at a time |
 //! | [`DATA`] | one per inode, shared or exclusive | size and the place of appends: shared by writers at an offset |
+//! | [`WRITE_BACK`] | one per cached file | what is on its way to the server: kept by truncation and by writing through |
 //! | | *no lock below may be held over a remote call* | |
 //! | [`CHILDREN`] | one per directory | the map of cached and of absent names |
 //! | [`LISTINGS`] | one per filesystem | cached listings |
@@ -19,9 +20,10 @@
 //! | [`HANDLES`] | one per inode | its shared handles |
 //! | [`METADATA`] | one per inode | its attributes, and which of its names are cached |
 //! | [`LRU`] | one per filesystem | unused dentries |
-//! | [`REGISTRY`] | one per filesystem | open handles; and per description: which errors it was told of, who locked through it |
+//! | [`REGISTRY`] | one per filesystem | open handles, files with cached pages; and per description: which errors it was told of, who locked through it |
 //! | [`FILE_LOCKS`] | one per filesystem | advisory locks and who waits for them |
 //! | [`MOUNTS`] | one per filesystem | what is mounted in it, and what it is mounted on |
+//! | [`PAGES`] | one per cached file | its pages, shared by readers |
 //!
 //! # Rules
 //!
@@ -30,6 +32,8 @@
 //!   waits for the server.
 //! - Two directories (`NAMES`, then `CHILDREN`): the ancestor first; if neither is one, the one
 //!   with the lower id. Whoever locks two holds `TOPOLOGY`, which keeps that question settled.
+//! - One `WRITE_BACK` at a time: who writes back another file to free memory holds `DATA` of its
+//!   own at most.
 //! - The list of files whose times wait to be sent ([`crate::times`]) has a lock without a rank:
 //!   nothing else is locked while it is held.
 //! - Who waits for an advisory lock has a lock without a rank for the outcome: nothing else is
@@ -50,6 +54,7 @@ pub(crate) const TOPOLOGY: Rank = 2;
 pub(crate) const NAMES: Rank = 3;
 pub(crate) const READING: Rank = 4;
 pub(crate) const DATA: Rank = 5;
+pub(crate) const WRITE_BACK: Rank = 6;
 pub(crate) const CHILDREN: Rank = 10;
 pub(crate) const LISTINGS: Rank = 11;
 pub(crate) const ANCESTRY: Rank = 12;
@@ -60,10 +65,11 @@ pub(crate) const LRU: Rank = 17;
 pub(crate) const REGISTRY: Rank = 18;
 pub(crate) const FILE_LOCKS: Rank = 19;
 pub(crate) const MOUNTS: Rank = 20;
+pub(crate) const PAGES: Rank = 21;
 
 /// The last rank that may be held while the server is waited for.
 #[cfg(debug_assertions)]
-const LAST_OVER_CALL: Rank = DATA;
+const LAST_OVER_CALL: Rank = WRITE_BACK;
 
 #[cfg(debug_assertions)]
 mod held {

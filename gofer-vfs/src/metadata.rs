@@ -314,6 +314,15 @@ impl Metadata {
             .then_some((mtime, atime))
     }
 
+    /// The server has stamped the file by a write of ours that is older: where our clock counts,
+    /// it has to be told the time again.
+    pub(crate) fn server_stamped(&mut self, client_clock: bool) {
+        self.flags.set(
+            Flags::MTIME_DIRTY,
+            self.flags.contains(Flags::MTIME_DIRTY) || client_clock,
+        );
+    }
+
     /// The server has been told these times.
     pub(crate) fn sent_times(&mut self, (mtime, atime): (Timestamp, Option<Timestamp>)) {
         let [atime_now, mtime_now, ..] = self.times.get();

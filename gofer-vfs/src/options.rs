@@ -64,6 +64,9 @@ impl LockPlace {
     }
 }
 
+/// Bytes of memory for cached contents unless told otherwise.
+const PAGE_CACHE_LIMIT: u64 = 256 << 20;
+
 /// The mount options of one filesystem.
 ///
 /// `Display` prints the string in effect, defaults included, in the order of semantics 2.5. What
@@ -95,11 +98,15 @@ pub struct MountOptions {
     /// How many seconds the server may be away before the mount gives up; 0: a connection that
     /// is lost stays lost. 9P over an address only.
     pub reconnect: u32,
-    /// Cache data even where a host descriptor or the mode speaks against it.
+    /// Bytes of memory for cached contents of files, 0 for no cache.
+    pub page_cache_limit: u64,
+    /// Cache data even where the server gives descriptors away; and let mappings be cached in
+    /// any mode with shared handles.
     pub force_page_cache: bool,
-    /// Map host descriptors in small pieces only.
+    /// Map host files in small pieces only: a fault brings in no more than 64 KiB.
     pub limit_host_fd_translation: bool,
-    /// Expect a host file system on which an open descriptor may go stale.
+    /// Expect a host file system on which a descriptor opened earlier may show an older file
+    /// than one opened later: mappings change over to the newest.
     pub overlayfs_stale_read: bool,
     /// Speak lisafs instead of 9P.
     pub lisafs: bool,
@@ -122,6 +129,7 @@ impl MountOptions {
             channels: None,
             locks: LockPlace::default(),
             reconnect: 0,
+            page_cache_limit: PAGE_CACHE_LIMIT,
             force_page_cache: false,
             limit_host_fd_translation: false,
             overlayfs_stale_read: false,
@@ -190,6 +198,10 @@ impl MountOptions {
         if self.reconnect > 0 {
             items.push(("reconnect", Some(self.reconnect.to_string().into())));
         }
+        if self.page_cache_limit != PAGE_CACHE_LIMIT {
+            let limit = self.page_cache_limit.to_string();
+            items.push(("page_cache_limit", Some(limit.into())));
+        }
         let flags = [
             ("force_page_cache", self.force_page_cache),
             ("limit_host_fd_translation", self.limit_host_fd_translation),
@@ -243,7 +255,7 @@ impl FromStr for MountOptions {
 }
 
 /// Every key, in the order of evaluation (semantics 2.3), with its meaning in words.
-const KEYS: [(&str, &str); 19] = [
+const KEYS: [(&str, &str); 20] = [
     ("trans", "how the server is reached: fd, unix or tcp"),
     ("rfdno", "descriptor that is read from"),
     ("wfdno", "descriptor that is written to"),
@@ -274,8 +286,12 @@ const KEYS: [(&str, &str); 19] = [
         "seconds the server may be away before the mount gives up",
     ),
     (
+        "page_cache_limit",
+        "bytes of memory for cached contents of files",
+    ),
+    (
         "force_page_cache",
-        "cache data where it would not be cached",
+        "cache data where the server gives descriptors away, too",
     ),
     (
         "limit_host_fd_translation",
@@ -283,7 +299,7 @@ const KEYS: [(&str, &str); 19] = [
     ),
     (
         "overlayfs_stale_read",
-        "expect host descriptors to go stale",
+        "expect host descriptors to show an older file once there is a newer one",
     ),
     ("lisafs", "speak lisafs instead of 9P"),
     (

@@ -66,6 +66,20 @@ counters! {
     remote_writes,
     /// Advisory locks that are held.
     file_locks,
+    /// Reads answered from cached pages alone.
+    page_cache_hits,
+    /// Requests for contents that were not cached.
+    page_cache_fills,
+    /// Requests that brought cached data to the server.
+    page_cache_write_backs,
+    /// Pages dropped to stay within the limit, or because they were asked to be.
+    page_cache_evicted,
+    /// Bytes of memory that cached contents take.
+    page_cache_bytes,
+    /// Of those, bytes that the server does not have yet.
+    page_cache_dirty,
+    /// Files in memory that hold them, a descriptor each.
+    page_cache_files,
     /// Modification times sent to the server after the last writer had closed.
     times_sent,
 }

@@ -17,8 +17,9 @@ use crate::interop::InteropMode;
 use crate::locks::{Mutex, REGISTRY, TOPOLOGY};
 use crate::mounts::Mounts;
 use crate::options::MountOptions;
+use crate::page_cache::Budget;
 use crate::reconnect::Moves;
-use crate::remote::{Capabilities, Fate, FileKey, RemoteError, RemoteFilesystem};
+use crate::remote::{Capabilities, Fate, FileKey, RemoteError, RemoteEvents, RemoteFilesystem};
 use crate::stats::Counters;
 use crate::times::Times;
 
@@ -58,6 +59,19 @@ impl From<RemoteError> for Failure {
     }
 }
 
+impl RemoteEvents for Superblock {
+    fn lost(&self, _epoch: u32) {
+        // With `reconnect` it may come back, and what waited is written then.
+        if self.options.reconnect == 0 {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn changed(&self, _key: FileKey, _name: Option<&[u8]>) {}
+
+    fn overflow(&self) {}
+}
+
 /// What functions inside this crate return.
 pub(crate) type Res<T> = std::result::Result<T, Failure>;
 
@@ -79,6 +93,7 @@ pub(crate) struct Superblock {
     pub(crate) lock_owners: OwnerNumbers,
     /// Renames under way.
     pub(crate) moves: Moves,
+    pub(crate) pages: Budget,
     /// Held by renames between directories.
     pub(crate) topology: Mutex<(), TOPOLOGY>,
     /// The device part of the root's identity: files on it show the server's inode numbers.
@@ -90,6 +105,8 @@ pub(crate) struct Superblock {
     /// The longest name the server can have, in bytes.
     name_max: usize,
     unmounted: AtomicBool,
+    /// The connection is gone for good.
+    lost: AtomicBool,
     writable: Mutex<HashMap<u64, Weak<Handle>>, REGISTRY>,
 }
 
@@ -107,7 +124,6 @@ impl Superblock {
             mode: options.cache,
             cache: DentryCache::new(options.dentry_cache_limit),
             remote,
-            options,
             flags,
             clock,
             counters: Counters::default(),
@@ -118,6 +134,7 @@ impl Superblock {
             file_locks: FileLocks::new(),
             lock_owners: OwnerNumbers::new(),
             moves: Moves::default(),
+            pages: Budget::new(options.page_cache_limit),
             topology: Mutex::new(()),
             root_device: root.id[1],
             serials: AtomicU64::new(1),
@@ -125,7 +142,9 @@ impl Superblock {
             unknown_removals: AtomicU64::new(0),
             name_max,
             unmounted: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             writable: Mutex::new(HashMap::new()),
+            options,
         })
     }
 
@@ -188,6 +207,12 @@ impl Superblock {
 
     pub(crate) fn is_unmounted(&self) -> bool {
         self.unmounted.load(Ordering::SeqCst)
+    }
+
+    /// Whether a write may wait here for the server. Not for one that is gone: then its caller is
+    /// to hear of it.
+    pub(crate) fn may_defer_writes(&self) -> bool {
+        self.mode.may_defer_writes() && !self.lost.load(Ordering::Relaxed) && !self.is_unmounted()
     }
 
     pub(crate) fn register_writable(&self, serial: u64, handle: &Arc<Handle>) {

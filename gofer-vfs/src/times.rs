@@ -1,11 +1,15 @@
-//! Modification times, and with them access times, on their way to the server.
+//! What the server has to be told of a file after its last writer has closed: data that was
+//! cached, then its modification time, and with that the access time.
 //!
 //! Where this client's clock stamps files, the server has another modification time than the
 //! one programs saw, and it would show after an eviction. So once the last writer has closed,
 //! the time is sent: by a thread of its own, a moment later, so that nobody waits and a file
-//! that is written again or removed soon costs nothing (semantics 13.6).
+//! that is written again or removed soon costs nothing (semantics 13.6). Data that was cached
+//! goes first, as writing it changes the server's time.
 //!
-//! A file that waits here is referenced, so it is not evicted before its time was sent.
+//! A file that waits here is referenced, so it is not evicted before all was sent. One whose data
+//! the server does not take goes on waiting: its data is tried again from time to time, and by
+//! whoever syncs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -15,11 +19,15 @@ use crate::attr::{SetAttr, SetTime, Timestamp};
 use crate::context::unattended_call;
 use crate::dentry::Node;
 use crate::error::Errno;
+use crate::page_cache::{PageCache, write_back_unattended};
 use crate::superblock::Superblock;
 use crate::sync;
 
 /// How long a file waits, so that what happens to it meanwhile is sent together.
 const DELAY: Duration = Duration::from_millis(200);
+
+/// How long after a failure data is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Files that may wait. One more is sent by whoever closes it.
 const WAITING_MAX: usize = 1024;
@@ -42,6 +50,8 @@ struct State {
     /// By the address of the inode, which does not go while it is here: two names of one file
     /// wait once.
     waiting: HashMap<usize, Node>,
+    /// As many again, whose data the server did not take.
+    stuck: HashMap<usize, Node>,
     running: bool,
     closed: bool,
 }
@@ -57,9 +67,9 @@ impl Times {
         }
     }
 
-    /// Has the modification time of `node` sent, if the server does not know it.
+    /// Has what the server does not know of `node` sent.
     pub(crate) fn send_later(&self, node: &Node) {
-        if unsent(node).is_none() {
+        if unsent(node).is_none() && !has_unsent_data(node) {
             return;
         }
         let key = Arc::as_ptr(node.inode()) as usize;
@@ -70,7 +80,9 @@ impl Times {
         if state.closed || state.waiting.len() >= WAITING_MAX || !self.start(&mut state) {
             drop(state);
             // A failure is not for whoever closes this file.
-            let _ = send(node);
+            if send(node) == Sent::Not {
+                self.shared.stuck_now([node.clone()]);
+            }
             return;
         }
         let first = state.waiting.is_empty();
@@ -86,7 +98,7 @@ impl Times {
     pub(crate) fn forget(&self, node: &Node) {
         let key = Arc::as_ptr(node.inode()) as usize;
         let mut state = self.shared.state.lock();
-        let forgotten = state.waiting.remove(&key);
+        let forgotten = (state.waiting.remove(&key), state.stuck.remove(&key));
         drop(state);
         drop(forgotten);
     }
@@ -96,9 +108,13 @@ impl Times {
         let mut state = self.shared.state.lock();
         state.closed |= forever;
         let waiting = std::mem::take(&mut state.waiting);
+        let stuck = std::mem::take(&mut state.stuck);
         drop(state);
         self.shared.wake.notify_one();
-        send_all(waiting);
+        let left = send_all(waiting.into_values().chain(stuck.into_values()));
+        if !forever {
+            self.shared.stuck_now(left);
+        }
     }
 
     /// Starts the thread if it does not run; false if there can be none.
@@ -122,12 +138,33 @@ impl Drop for Times {
     }
 }
 
+impl Shared {
+    /// Keeps files whose data the server did not take.
+    fn stuck_now(&self, nodes: impl IntoIterator<Item = Node>) {
+        for node in nodes {
+            let key = Arc::as_ptr(node.inode()) as usize;
+            let mut state = self.state.lock();
+            let room = state.stuck.len() < WAITING_MAX && !state.closed;
+            let replaced = match room {
+                true => state.stuck.insert(key, node),
+                false => Some(node),
+            };
+            drop(state);
+            drop(replaced);
+        }
+    }
+}
+
 /// The thread: ends when nothing waits any more and the filesystem is gone.
 fn run(shared: &Shared, sb: &Weak<Superblock>) {
     let mut state = shared.state.lock();
     loop {
         while state.waiting.is_empty() && !state.closed {
-            shared.wake.wait(&mut state);
+            if state.stuck.is_empty() {
+                shared.wake.wait(&mut state);
+            } else if shared.wake.wait_for(&mut state, RETRY).timed_out() {
+                break;
+            }
         }
         if state.closed || sb.strong_count() == 0 {
             break;
@@ -135,8 +172,10 @@ fn run(shared: &Shared, sb: &Weak<Superblock>) {
         let due = Instant::now() + DELAY;
         while !state.closed && !shared.wake.wait_until(&mut state, due).timed_out() {}
         let waiting = std::mem::take(&mut state.waiting);
+        let stuck = std::mem::take(&mut state.stuck);
         drop(state);
-        send_all(waiting);
+        let left = send_all(waiting.into_values().chain(stuck.into_values()));
+        shared.stuck_now(left);
         state = shared.state.lock();
     }
     state.running = false;
@@ -148,21 +187,56 @@ fn unsent(node: &Node) -> Option<(Timestamp, Option<Timestamp>)> {
     meta.unsent_times().filter(|_| meta.attr().nlink > 0)
 }
 
-/// Sends what waited. A server that does not answer is not asked again for each file.
-fn send_all(waiting: HashMap<usize, Node>) {
-    for node in waiting.values() {
-        if let Err(Errno::EIO | Errno::ETIMEDOUT) = send(node) {
-            break;
-        }
-    }
+/// Whether data of the file is not on the server, and the file still has a name.
+fn has_unsent_data(node: &Node) -> bool {
+    let inode = node.inode();
+    inode.cache().is_some_and(PageCache::is_dirty) && inode.meta.lock().attr().nlink > 0
 }
 
-/// Sends the modification time of one file. A failure is not the user's: the server keeps its
-/// own time, and shows it once the file was evicted.
-fn send(node: &Node) -> Result<(), Errno> {
+/// What came of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// There is nothing left to tell, or what is left does not matter.
+    All,
+    /// The server did not take the data.
+    Not,
+    /// Only its time; and the server does not answer.
+    Silence,
+}
+
+/// Sends what waited; returns the files whose data is still here. A server that does not answer
+/// is not asked again for each file.
+fn send_all(waiting: impl Iterator<Item = Node>) -> Vec<Node> {
+    let mut left = Vec::new();
+    let mut silent = false;
+    for node in waiting {
+        if silent {
+            if has_unsent_data(&node) {
+                left.push(node);
+            }
+            continue;
+        }
+        match send(&node) {
+            Sent::All => {}
+            Sent::Not => {
+                left.push(node);
+                silent = true;
+            }
+            Sent::Silence => silent = true,
+        }
+    }
+    left
+}
+
+/// Sends data, then the modification time, of one file. That the time does not arrive is not the
+/// user's failure: the server keeps its own, and shows it once the file was evicted.
+fn send(node: &Node) -> Sent {
     let inode = node.inode();
+    if has_unsent_data(node) && write_back_unattended(inode).is_err() {
+        return Sent::Not;
+    }
     let Some(times) = unsent(node) else {
-        return Ok(());
+        return Sent::All;
     };
     let (mtime, atime) = times;
     let set = SetAttr {
@@ -177,11 +251,14 @@ fn send(node: &Node) -> Result<(), Errno> {
     match sent {
         Ok(_) => {
             inode.meta.lock().sent_times(times);
-            Ok(())
+            Sent::All
         }
         Err(error) => {
             tracing::debug!(errno = %error.errno, "sending a modification time failed");
-            Err(error.errno)
+            match error.errno {
+                Errno::EIO | Errno::ETIMEDOUT => Sent::Silence,
+                _ => Sent::All,
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::inode::Origin;
 use crate::name::Name;
 use crate::ops::check_change_names;
 use crate::ops::create::{enter, lock_to_create};
+use crate::page_cache::PageCache;
 use crate::permissions::{
     AccessMask, access_to_open, acts_as_owner, check_access, mode_to_set, new_file,
     readonly_forbids,
@@ -165,6 +166,7 @@ impl Filesystem {
             return Ok(File::new(node, flags, Some(handle), path));
         }
         node.inode().open().handles.install(&handle);
+        node.inode().settle_route(cx, false);
         Ok(File::new(node, flags, None, path))
     }
 
@@ -230,17 +232,34 @@ impl Filesystem {
             (_, access) => access,
         };
         let _end = truncate.then(|| inode.open().data.write());
-        let own = if sb.mode.handle_per_description() {
-            Some(Handle::open(sb, cx, &*file, access, truncate)?)
+        // What is on its way must not make the file longer again.
+        let cache = inode.cache().filter(|_| truncate);
+        let turn = cache.map(PageCache::stop_writing_back);
+        let opened = if sb.mode.handle_per_description() {
+            Handle::open(sb, cx, &*file, access, truncate).map(Some)
         } else {
-            inode
+            let acquired = inode
                 .open()
                 .handles
-                .acquire(sb, cx, &*file, access, truncate)?;
-            None
+                .acquire(sb, cx, &*file, access, truncate);
+            acquired.map(|()| None)
+        };
+        let own = match opened {
+            Err(failure) if truncate && failure.is_uncertain() => {
+                inode.change(|meta| meta.doubt());
+                return Err(failure);
+            }
+            opened => opened?,
         };
         if truncate {
             self.truncated(cx, node)?;
+            if let Some(cache) = cache {
+                cache.resize(&sb.pages, 0);
+            }
+        }
+        drop(turn);
+        if own.is_none() {
+            inode.settle_route(cx, truncate);
         }
         Ok(own)
     }

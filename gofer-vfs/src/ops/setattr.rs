@@ -6,6 +6,7 @@ use crate::dentry::Node;
 use crate::error::Result;
 use crate::filesystem::Filesystem;
 use crate::handle::Handle;
+use crate::page_cache::PageCache;
 use crate::permissions::{SetAttrSetting, check_set_attr, mode_to_set};
 use crate::superblock::{Failure, Res};
 
@@ -49,6 +50,13 @@ pub(crate) fn change_attributes(
     check_set_attr(cx.creds, &attr, set, setting)?;
     // Whoever moves the end of a file keeps writers away; nobody else needs to.
     let _end = set.size.map(|_| inode.open().data.write());
+    if set.atime.is_some() || set.mtime.is_some() {
+        // Written later, it would change the time that is set now (semantics 13.6).
+        inode.write_back(cx)?;
+    }
+    // What is on its way must not make the file longer again.
+    let cache = inode.cache().filter(|_| set.size.is_some());
+    let _turn = cache.map(PageCache::stop_writing_back);
     let now = sb.stamp();
     let mut send = *set;
     send.uid = set.uid.filter(|uid| *uid != attr.uid);
@@ -107,6 +115,11 @@ pub(crate) fn change_attributes(
         );
         meta.touch_ctime(now);
     });
+    if let (Some(cache), Some(size)) = (cache, send.size)
+        && !report.failed.contains(AttrMask::SIZE)
+    {
+        cache.resize(&sb.pages, size);
+    }
     if !report.failed.is_empty() {
         return Err(report.errno.unwrap_or(crate::error::Errno::EIO).into());
     }

@@ -33,6 +33,7 @@ pub(super) fn parse(text: &[u8]) -> Result<MountOptions> {
             .ok_or_else(|| OptionError::new("locks", bad(&word, "expected local or server")))?;
     }
     items.unsigned("reconnect", &mut options.reconnect)?;
+    items.unsigned("page_cache_limit", &mut options.page_cache_limit)?;
     options.force_page_cache = items.take("force_page_cache").is_some();
     options.limit_host_fd_translation = items.take("limit_host_fd_translation").is_some();
     options.overlayfs_stale_read = items.take("overlayfs_stale_read").is_some();

@@ -273,6 +273,7 @@ prop_compose! {
         channels in any::<Option<u32>>(),
         server_locks in any::<bool>(),
         reconnect in any::<u32>(),
+        page_cache_limit in any::<u64>(),
         flags in any::<[bool; 5]>(),
     ) -> MountOptions {
         let one_socket = match &trans {
@@ -297,6 +298,7 @@ prop_compose! {
                 false => LockPlace::Local,
             },
             reconnect: if lasting { reconnect } else { 0 },
+            page_cache_limit,
             force_page_cache: flags[0],
             limit_host_fd_translation: flags[1],
             overlayfs_stale_read: flags[2],

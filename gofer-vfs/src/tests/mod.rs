@@ -44,6 +44,7 @@ pub(crate) struct Setup {
     pub(crate) config: MemConfig,
     pub(crate) flags: MountFlags,
     pub(crate) creds: Credentials,
+    pub(crate) page_cache_limit: u64,
 }
 
 impl Setup {
@@ -55,6 +56,7 @@ impl Setup {
             config: MemConfig::like_lisafs(),
             flags: MountFlags::default(),
             creds: Credentials::root(),
+            page_cache_limit: 256 << 20,
         }
     }
 
@@ -93,6 +95,7 @@ impl Setup {
         options.cache = self.mode;
         options.dentry_cache_limit = self.limit;
         options.reconnect = self.reconnect;
+        options.page_cache_limit = self.page_cache_limit;
         let clock = Arc::new(TestClock::at(2_000_000_000));
         let fs = Filesystem::mount_with_clock(
             Arc::new(remote.clone()),

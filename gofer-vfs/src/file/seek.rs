@@ -1,17 +1,14 @@
-//! Where a file's data lies: seeking, and allocating ranges.
+//! Seeking, also to where a file's data lies (semantics 15.10).
 
-use std::sync::atomic::Ordering;
-
-use super::{File, OFFSET_MAX, drop_privileges};
+use super::{File, OFFSET_MAX};
 use crate::attr::FileType;
 use crate::context::Context;
 use crate::error::{Errno, Result};
 use crate::filesystem::run;
-use crate::flags::AllocMode;
 use crate::ops;
-use crate::permissions::mode_after_write;
 use crate::special;
 use crate::superblock::{Failure, Res};
+
 /// Where to seek to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Whence {
@@ -77,10 +74,15 @@ impl File {
         let size = self.fresh_size(cx)?;
         let from = u64::try_from(from).ok().filter(|from| *from < size);
         let from = from.ok_or(Errno::ENXIO)?;
-        let shared = || self.node.inode().any_handle();
+        let inode = self.node.inode();
+        let shared = || inode.any_handle();
         let Some(handle) = self.own.clone().or_else(shared) else {
             return Err(Errno::EBADF.into());
         };
+        // What the server has not got yet it takes for a hole.
+        if inode.write_back(cx).is_err() {
+            return Ok(if hole { size } else { from });
+        }
         let found: Res<u64> = match handle.host_fd() {
             Some(fd) => {
                 let to = if hole {
@@ -101,72 +103,5 @@ impl File {
             }
             found => found,
         }
-    }
-
-    /// Allocates, frees or zeroes a range (semantics 15.8). Modes that move data are
-    /// `EOPNOTSUPP`.
-    pub fn allocate(&self, cx: &Context<'_>, mode: AllocMode, offset: u64, len: u64) -> Result<()> {
-        run("fallocate", &self.path, || {
-            self.check_allocate(mode, offset, len)?;
-            self.allocate_range(cx, mode, offset, len)
-        })
-    }
-
-    /// In Linux's order.
-    fn check_allocate(&self, mode: AllocMode, offset: u64, len: u64) -> Res<()> {
-        if self.is_path() {
-            return Err(Errno::EBADF.into());
-        }
-        if len == 0 || len > OFFSET_MAX || offset > OFFSET_MAX {
-            return Err(Errno::EINVAL.into());
-        }
-        let known = AllocMode::KEEP_SIZE | AllocMode::PUNCH_HOLE | AllocMode::ZERO_RANGE;
-        let punches = mode.contains(AllocMode::PUNCH_HOLE);
-        if !known.contains(mode)
-            || (punches && mode != AllocMode::PUNCH_HOLE | AllocMode::KEEP_SIZE)
-        {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        self.check_writable()?;
-        match self.file_type() {
-            FileType::Regular => {}
-            FileType::Fifo => return Err(Errno::ESPIPE.into()),
-            FileType::Directory => return Err(Errno::EISDIR.into()),
-            _ => return Err(Errno::ENODEV.into()),
-        }
-        if offset + len > OFFSET_MAX {
-            return Err(Errno::EFBIG.into());
-        }
-        Ok(())
-    }
-
-    fn allocate_range(&self, cx: &Context<'_>, mode: AllocMode, offset: u64, len: u64) -> Res<()> {
-        let end = offset + len;
-        let grows = !mode.contains(AllocMode::KEEP_SIZE);
-        if grows && end > cx.file_size_limit {
-            return Err(Errno::EFBIG.into());
-        }
-        let inode = self.node.inode();
-        let _end = inode.open().data.write();
-        let authoritative = self.node.sb().mode.may_cache_metadata();
-        if authoritative && mode.is_empty() && end <= self.size(cx)? {
-            return Ok(());
-        }
-        inode.about_to_change();
-        let handle = self.writer()?;
-        handle.remote.allocate(&cx.call(), mode, offset, len)?;
-        self.wrote.store(true, Ordering::Relaxed);
-        let now = self.node.sb().stamp();
-        inode.change(|meta| {
-            if grows {
-                meta.grow(end, len);
-            }
-            if let Some(now) = now {
-                meta.touch_mtime(now);
-            }
-        });
-        let mode = mode_after_write(cx.creds, &inode.attr());
-        drop_privileges(cx, &self.node, mode);
-        Ok(())
     }
 }

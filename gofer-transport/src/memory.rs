@@ -1,0 +1,258 @@
+//! [`MemoryFile`]: a file in memory that is read through a mapping, as fast as memory.
+//!
+//! Its descriptor that can write is never given away, so only this module changes its length,
+//! and does so while nobody reads: that is what keeps reading from turning into SIGBUS.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+
+use parking_lot::RwLock;
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::mapping::{Access, Mapping};
+
+/// Bytes of the file that are mapped together.
+const WINDOW: u64 = 32 << 20;
+
+/// Windows that stay mapped; address space is all they take.
+const WINDOWS_MAX: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct MemoryFile {
+    file: OwnedFd,
+    state: RwLock<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    length: u64,
+    windows: Vec<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    index: u64,
+    base: NonNull<u8>,
+}
+
+// SAFETY: the mapping belongs to this value until drop; it is only read, by raw copies that make
+// no reference, so threads may share it.
+unsafe impl Send for Window {}
+// SAFETY: as above.
+unsafe impl Sync for Window {}
+
+impl MemoryFile {
+    /// An empty file, shown in /proc as `gofer-pages`.
+    pub fn create() -> io::Result<MemoryFile> {
+        Ok(MemoryFile {
+            file: memfd_create(c"gofer-pages", MemfdFlags::CLOEXEC)?,
+            state: RwLock::new(State {
+                length: 0,
+                windows: Vec::new(),
+            }),
+        })
+    }
+
+    /// Bytes up to the end; not all of them take memory.
+    pub fn length(&self) -> u64 {
+        self.state.read().length
+    }
+
+    /// Cuts the file or extends it with zeros. Bytes of the last page beyond the end become
+    /// zeros, too.
+    pub fn set_length(&self, length: u64) -> io::Result<()> {
+        let mut state = self.state.write();
+        ftruncate(&self.file, length)?;
+        state.length = length;
+        Ok(())
+    }
+
+    /// Writes all of `from`; the file grows if need be.
+    pub fn write(&self, mut offset: u64, mut from: &[u8]) -> io::Result<()> {
+        let end = offset
+            .checked_add(from.len() as u64)
+            .ok_or(Errno::OVERFLOW)?;
+        let put = |from: &mut &[u8], offset: &mut u64| -> io::Result<()> {
+            while !from.is_empty() {
+                match rustix::io::pwrite(&self.file, from, *offset) {
+                    Ok(0) => return Err(Errno::IO.into()),
+                    Ok(n) => {
+                        *from = from.get(n..).unwrap_or_default();
+                        *offset += n as u64;
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            Ok(())
+        };
+        let state = self.state.read();
+        if end <= state.length {
+            return put(&mut from, &mut offset);
+        }
+        drop(state);
+        let mut state = self.state.write();
+        let done = put(&mut from, &mut offset);
+        state.length = state.length.max(offset);
+        done
+    }
+
+    /// Fills `into` from `offset` on. `EINVAL` if the file ends before.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let end = offset
+            .checked_add(into.len() as u64)
+            .ok_or(Errno::OVERFLOW)?;
+        let mut done = 0;
+        while done < into.len() {
+            let at = offset + done as u64;
+            let (index, within) = (at / WINDOW, (at % WINDOW) as usize);
+            let state = self.state.read();
+            if end > state.length {
+                return Err(Errno::INVAL.into());
+            }
+            let Some(window) = state.windows.iter().find(|window| window.index == index) else {
+                drop(state);
+                self.map_window(index)?;
+                continue;
+            };
+            let rest = into.get_mut(done..).unwrap_or_default();
+            let n = rest.len().min(WINDOW as usize - within);
+            // SAFETY: `within + n` is at most the size of the window, all of it below the length
+            // of the file, which cannot change while `state` is locked; `rest` is ordinary
+            // memory of at least `n` bytes. Users of a mapping may write there meanwhile: then
+            // either byte is right.
+            unsafe {
+                let source = window.base.as_ptr().add(within);
+                std::ptr::copy_nonoverlapping(source, rest.as_mut_ptr(), n);
+            }
+            done += n;
+        }
+        Ok(())
+    }
+
+    fn map_window(&self, index: u64) -> io::Result<()> {
+        let mut state = self.state.write();
+        if state.windows.iter().any(|window| window.index == index) {
+            return Ok(());
+        }
+        if state.windows.len() >= WINDOWS_MAX {
+            state.windows.remove(0);
+        }
+        let offset = index.checked_mul(WINDOW).ok_or(Errno::OVERFLOW)?;
+        // SAFETY: a fresh mapping at an address of the kernel's choice; nothing is replaced.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                WINDOW as usize,
+                ProtFlags::READ,
+                MapFlags::SHARED,
+                &self.file,
+                offset,
+            )?
+        };
+        let base = NonNull::new(base.cast()).ok_or(Errno::FAULT)?;
+        state.windows.push(Window { index, base });
+        Ok(())
+    }
+
+    /// Frees whole pages: they read as zeros from then on.
+    pub fn free(&self, offset: u64, length: u64) -> io::Result<()> {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.file, mode, offset, length)?)
+    }
+
+    /// Maps a range for a user.
+    pub fn map(&self, offset: u64, length: usize, access: Access) -> io::Result<Mapping> {
+        Mapping::new(self.file.as_fd(), offset, length, access)
+    }
+
+    /// Puts a range of this file in the place of what is mapped.
+    pub fn take_over(&self, mapping: &Mapping, offset: u64) -> io::Result<()> {
+        mapping.replace(self.file.as_fd(), offset)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `map_window`, is ours, and is reached by nobody else.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), WINDOW as usize) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_across_windows() {
+        let file = MemoryFile::create().unwrap();
+        let bytes: Vec<u8> = (0..20_000u32).map(|n| n as u8 ^ (n >> 8) as u8).collect();
+        let offset = WINDOW - 7_777;
+        file.write(offset, &bytes).unwrap();
+        assert_eq!(file.length(), offset + 20_000);
+        let mut found = vec![0; 20_000];
+        file.read(offset, &mut found).unwrap();
+        assert!(found == bytes);
+        assert!(file.read(offset + 1, &mut found).is_err());
+        file.read(0, &mut found).unwrap();
+        assert!(found.iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn cut_and_freed_bytes_come_back_as_zeros() {
+        let file = MemoryFile::create().unwrap();
+        file.write(0, &[7; 10_000]).unwrap();
+        file.set_length(5_000).unwrap();
+        assert!(file.read(4_999, &mut [0; 2]).is_err());
+        file.set_length(10_000).unwrap();
+        let mut found = [1; 10_000];
+        file.read(0, &mut found).unwrap();
+        assert!(found[..5_000].iter().all(|byte| *byte == 7));
+        assert!(found[5_000..].iter().all(|byte| *byte == 0));
+        file.free(0, 4096).unwrap();
+        file.read(0, &mut found).unwrap();
+        assert!(found[..4096].iter().all(|byte| *byte == 0));
+        assert_eq!(found[4096], 7);
+    }
+
+    #[test]
+    fn a_mapping_and_the_file_are_one() {
+        let file = MemoryFile::create().unwrap();
+        file.write(0, b"first").unwrap();
+        let access = Access {
+            write: true,
+            execute: false,
+            shared: true,
+        };
+        let mapping = file.map(0, 4096, access).unwrap();
+        mapping.write(0, b"F").unwrap();
+        file.write(4, b"T").unwrap();
+        let (mut by_file, mut by_mapping) = ([0; 5], [0; 5]);
+        file.read(0, &mut by_file).unwrap();
+        mapping.read(0, &mut by_mapping).unwrap();
+        assert_eq!((&by_file, &by_mapping), (b"FirsT", b"FirsT"));
+    }
+
+    #[test]
+    fn reading_while_it_is_cut_is_no_signal() {
+        let file = MemoryFile::create().unwrap();
+        file.write(0, &[1; 64 << 10]).unwrap();
+        std::thread::scope(|scope| {
+            let cutter = scope.spawn(|| {
+                for _ in 0..500 {
+                    file.set_length(0).unwrap();
+                    file.write(0, &[1; 64 << 10]).unwrap();
+                }
+            });
+            let mut bytes = vec![0; 64 << 10];
+            while !cutter.is_finished() {
+                let _ = file.read(0, &mut bytes);
+            }
+        });
+    }
+}
