@@ -30,6 +30,9 @@ pub struct Bench {
     /// Measure lisafs beside its floors only
     #[arg(long)]
     floors: bool,
+    /// Measure 9P beside diod only
+    #[arg(long)]
+    p9: bool,
     /// Measure the memory that cached names take, and nothing else
     #[arg(long)]
     memory: bool,
@@ -82,13 +85,21 @@ pub fn run(options: &Bench) -> Result<()> {
         Some(regime) => vec![regime],
         None => vec![Regime::Pinned, Regime::Free],
     };
+    if options.p9 {
+        println!("{P9}");
+        for &regime in &regimes {
+            println!("==== {}: 9P2000.L", regime.name());
+            measure_apart(&program, "p9", regime, options)?;
+        }
+        return Ok(());
+    }
     for &regime in &regimes {
         println!(
             "==== {}: lisafs beside the least it could cost",
             regime.name()
         );
         println!("{FLOORS}");
-        floors(&program, regime, options)?;
+        measure_apart(&program, "floor", regime, options)?;
     }
     if options.floors {
         return Ok(());
@@ -144,10 +155,19 @@ messages of the operation's sizes, plus the bare system calls of the operation. 
 ping-pong writes each request into the window and copies each answer out of it. Servers and
 floors run without a sandbox.";
 
-fn floors(program: &Path, regime: Regime, options: &Bench) -> Result<()> {
+/// What the tables of 9P mean.
+const P9: &str = "\
+Medians of one run, in microseconds for each operation, all that stands in a line measured in turns.
+Every server has the same client, over a Unix socket, with plain 9P2000.L and messages of 64 KiB.
+call: our client, one call at a time. lanes: bare messages, 16 requests in one send, and the next
+when all are answered. threads: our client, called by 16 threads. The floor is a ping-pong over a
+bare socket, with one message of the operation's sizes, plus the bare system calls.";
+
+/// Runs a part of the benchmark that is not criterion's.
+fn measure_apart(program: &Path, part: &str, regime: Regime, options: &Bench) -> Result<()> {
     let mut command = Command::new(program);
     command
-        .args(["floor", regime.name(), &options.seconds.to_string()])
+        .args([part, regime.name(), &options.seconds.to_string()])
         .args(&options.only)
         .stdin(Stdio::null());
     run_in(regime, command)

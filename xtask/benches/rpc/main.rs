@@ -4,10 +4,11 @@
 //!
 //! This program is its own server: with `serve` as its first argument it does what
 //! `gofer-server-mock` does, with `pong` it answers the ping-pong. With `floor` it measures lisafs
-//! beside the least it could cost instead.
+//! beside the least it could cost instead, with `p9` 9P beside other servers.
 
 mod direct;
 mod floor;
+mod p9;
 mod remote;
 mod socket;
 
@@ -68,6 +69,9 @@ fn main() -> ExitCode {
     };
     if let ["floor", ref args @ ..] = args[..] {
         return floor::run(&tree, args);
+    }
+    if let ["p9", ref args @ ..] = args[..] {
+        return p9::run(&tree, args);
     }
     let mut criterion = Criterion::default().configure_from_args();
     direct::measure(&mut criterion, &tree);

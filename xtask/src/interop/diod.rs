@@ -5,6 +5,7 @@
 //! must not hit the case that comes next.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -112,6 +113,14 @@ fn connect_when_ready(server: &mut Server, transport: Transport, address: &str) 
 pub(super) fn start_on_tcp(dir: &Path) -> Result<(Server, String)> {
     let (server, address, _) = start_and_connect(Transport::Tcp, dir, Path::new(""))?;
     Ok((server, address))
+}
+
+/// A diod on a Unix socket, and a connection to it.
+pub fn start_diod(dir: &Path, socket: &Path) -> Result<(Server, UnixStream)> {
+    super::install("diod", "diod")?;
+    let (mut server, address) = start(Transport::Unix, dir, socket)?;
+    drop(connect_when_ready(&mut server, Transport::Unix, &address)?);
+    Ok((server, UnixStream::connect(socket)?))
 }
 
 /// An address of 127.0.0.1 that was not given out before. The port lies below those the kernel

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+pub use diod::start_diod;
 use gofer_vfs::InteropMode;
 pub use runsc::{RunscGofer, run_gofer};
 

@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, RawDir, SeekFrom, open, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom, open, openat};
 
-use super::{MANY, Sizes};
+use super::{MANY, NEW, Sizes};
 use crate::{DEEP, Tree};
 
 const PLACE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -18,6 +18,7 @@ pub(crate) struct Calls {
     /// Names the `data` file for a second open, as the server has to.
     magic: String,
     many: OwnedFd,
+    fresh: OwnedFd,
     names: Vec<String>,
     buffer: Vec<u8>,
     records: Vec<MaybeUninit<u8>>,
@@ -38,6 +39,7 @@ impl Calls {
             magic: format!("/proc/self/fd/{}", data.as_raw_fd()),
             data,
             many: open(tree.path(MANY), directory, Mode::empty()).expect("open"),
+            fresh: open(tree.path(NEW), directory, Mode::empty()).expect("open"),
             names: DEEP.split('/').map(str::to_owned).collect(),
             buffer: vec![7; 1 << 20],
             records: vec![MaybeUninit::uninit(); 32 << 10],
@@ -48,9 +50,10 @@ impl Calls {
         black_box(rustix::fs::fstat(&self.root).expect("fstat"));
     }
 
-    pub(crate) fn walk(&mut self) {
-        let mut places: Vec<OwnedFd> = Vec::with_capacity(self.names.len());
-        for name in &self.names {
+    /// The first `count` names of the deep path, all of them held until the last is found.
+    pub(crate) fn walk(&mut self, count: usize) {
+        let mut places: Vec<OwnedFd> = Vec::with_capacity(count);
+        for name in &self.names[..count] {
             let dir = places.last().unwrap_or(&self.root);
             let place = openat(dir.as_fd(), name.as_str(), PLACE, Mode::empty()).expect("openat");
             black_box(rustix::fs::fstat(&place).expect("fstat"));
@@ -61,6 +64,12 @@ impl Calls {
     pub(crate) fn open(&mut self) {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         drop(open(self.magic.as_str(), flags, Mode::empty()).expect("open"));
+    }
+
+    pub(crate) fn create(&mut self) {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        drop(openat(&self.fresh, "bare", flags, Mode::RUSR | Mode::WUSR).expect("create"));
+        rustix::fs::unlinkat(&self.fresh, "bare", AtFlags::empty()).expect("unlink");
     }
 
     pub(crate) fn read(&mut self, size: usize) {

@@ -4,11 +4,11 @@
 //! large as those of the operation, plus the bare system calls of the operation. All of it is
 //! measured in the same run, in turns, and a ratio is the median of the ratios of the turns.
 
-mod calls;
+pub(crate) mod calls;
 mod channel;
 mod load;
 mod ours;
-mod pair;
+pub(crate) mod pair;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,17 +24,19 @@ pub(crate) use channel::pong;
 pub(crate) use load::burn;
 
 /// The directory with many entries.
-const MANY: &str = "many";
+pub(crate) const MANY: &str = "many";
+/// The directory in which files are made.
+pub(crate) const NEW: &str = "new";
 
 /// Payload bytes, and whatever else is counted.
-struct Sizes;
+pub(crate) struct Sizes;
 
 impl Sizes {
-    const ENTRIES: usize = 10_000;
-    const STATX: usize = 144;
-    const INODE: usize = 152;
-    const PAGE: usize = 4 << 10;
-    const LARGE: usize = 1 << 20;
+    pub(crate) const ENTRIES: usize = 10_000;
+    pub(crate) const STATX: usize = 144;
+    pub(crate) const INODE: usize = 152;
+    pub(crate) const PAGE: usize = 4 << 10;
+    pub(crate) const LARGE: usize = 1 << 20;
 }
 
 /// Whether the processes share one processor.
@@ -108,7 +110,7 @@ const OPERATIONS: [Operation; 8] = [
         answer: 1 + 2 + 8 * Sizes::INODE,
         calls: "8 x (openat O_PATH, fstat, close)",
         ours: Ours::walk,
-        bare: Calls::walk,
+        bare: |calls| calls.walk(8),
         ping_pong: true,
         goal: |transport, regime| pinned_channel(1.15, transport, regime),
     },
@@ -197,7 +199,9 @@ pub(crate) fn run(tree: &Tree, args: &[&str]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn fill(tree: &Tree) {
+/// Makes what [`Calls`] and the operations need.
+pub(crate) fn fill(tree: &Tree) {
+    std::fs::create_dir(tree.path(NEW)).expect("make a directory");
     let many = tree.path(MANY);
     std::fs::create_dir(&many).expect("make a directory");
     for number in 0..Sizes::ENTRIES {
