@@ -13,10 +13,12 @@ pub mod lisafs;
 pub mod p9;
 pub mod server;
 
+mod channels;
 mod cli;
 mod config;
 mod listen;
 mod run;
 mod sandbox;
+mod survive;
 
 pub use run::run;

@@ -15,9 +15,9 @@ use gofer_transport::flipcall::{Endpoint, Side};
 use gofer_transport::shm::{Window, WindowFile};
 use gofer_transport::{PacketSocket, Stream, Wait};
 
-use super::channel::Channels;
 use super::fds::Fds;
 use super::{Session, channel, connection};
+use crate::channels::Channels;
 use crate::host::{Export, Policy};
 use crate::limits::Limits;
 

@@ -4,7 +4,6 @@
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use gofer_lisafs::wire::{
@@ -18,6 +17,7 @@ use rustix::io::Errno;
 use super::fds::OpenFd;
 use super::{CHANGES, Session, bit};
 use crate::host::{OpenFile, Result};
+use crate::survive::survive;
 
 /// The largest payload that is read and thrown away to answer `EIO`; a client that announces more
 /// is cut off.
@@ -286,12 +286,6 @@ impl Session {
     }
 }
 
-/// Turns a panic, a defect of this server, into `EREMOTEIO` (lisafs 5.1): one request fails, its
-/// connection and all others go on. Locks are released on the way, and a reply is begun anew.
-fn survive(work: impl FnOnce() -> Result<()>) -> Result<()> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Errno::REMOTEIO))
-}
-
 /// The checks of lisafs 5.1, in their order, then the handler.
 fn dispatch(
     session: &Arc<Session>,
@@ -351,17 +345,5 @@ fn handle(session: &Arc<Session>, request: &AnyRequest<'_>, reply: &mut Reply) -
         AnyRequest::Accept(request) => session.accept(request, reply),
         AnyRequest::ConnectWithCreds(request) => session.connect_with_creds(request, reply),
         AnyRequest::RenameAt2(request) => session.rename_at2(request, reply),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_an_error_of_one_request() {
-        assert_eq!(survive(|| Ok(())), Ok(()));
-        assert_eq!(survive(|| Err(Errno::PERM)), Err(Errno::PERM));
-        assert_eq!(survive(|| panic!("a defect")), Err(Errno::REMOTEIO));
     }
 }

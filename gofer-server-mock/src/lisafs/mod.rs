@@ -25,9 +25,9 @@ use gofer_lisafs::wire::{Inode, Mid, NO_ID, Statx, StatxTimestamp};
 use gofer_transport::Stream;
 use rustix::io::Errno;
 
+use crate::channels::Channels;
 use crate::host::{Export, FileType, Found, Owner, Result, Stat};
 use crate::limits::Limits;
-use channel::Channels;
 use fds::{Fds, Room};
 
 /// Serves one lisafs connection until it ends.
@@ -136,7 +136,7 @@ impl Session {
     /// The messages that are served.
     fn supported(&self) -> &'static [Mid] {
         let [_channel, others @ ..] = &SUPPORTED;
-        if self.channels.are_allowed() {
+        if self.channels.limit() > 0 {
             &SUPPORTED
         } else {
             others
@@ -146,7 +146,7 @@ impl Session {
     /// Whether a message is among them.
     fn supports(&self, mid: Mid) -> bool {
         const BITS: u64 = bits(&SUPPORTED);
-        BITS & bit(mid) != 0 && (mid != Mid::CHANNEL || self.channels.are_allowed())
+        BITS & bit(mid) != 0 && (mid != Mid::CHANNEL || self.channels.limit() > 0)
     }
 }
 

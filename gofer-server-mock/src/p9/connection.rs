@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::thread::{Builder, Scope};
 
 use gofer_9p::wire::{
-    DecodeError, Header, MSIZE_MAX, MSIZE_MIN, Message, Rversion, TMessage, Tallocate, Tflush,
-    Tfsync, Tlconnect, Tlcreate, Tlopen, Tread, Treaddir, Tucreate, Tversion, Version,
+    DecodeError, Header, MSIZE_MAX, MSIZE_MIN, Message, Rversion, TMessage, Tallocate, Tchannel,
+    Tflush, Tfsync, Tlconnect, Tlcreate, Tlopen, Tread, Treaddir, Tucreate, Tversion, Version,
 };
 use gofer_transport::Stream;
 
@@ -68,6 +68,9 @@ pub(super) fn run(stream: &Stream, export: &Arc<Export>, limits: &Limits) -> io:
         // Requests that run may finish; nobody gets their replies (9P 3.4).
         connection.replies.close();
         connection.workers.close();
+        if let Some(session) = reader.session.take() {
+            session.channels.end();
+        }
         result
     });
     connection.replies.verdict().and(result)
@@ -233,7 +236,9 @@ impl Reader<'_, '_> {
         self.send_batch(incoming.alone);
         self.connection.replies.abort_all();
         self.connection.workers.cancel_all();
-        self.session = None;
+        if let Some(session) = self.session.take() {
+            session.channels.end();
+        }
         self.reply
             .begin(incoming.header.tag, FIRST_MESSAGE_SIZE, Pace::Any);
         if let Err(errno) = self.negotiate(incoming) {
@@ -311,7 +316,7 @@ fn takes_time(kind: u8) -> bool {
 fn may_bring_descriptor(kind: u8) -> bool {
     matches!(
         kind,
-        Tlopen::KIND | Tlcreate::KIND | Tucreate::KIND | Tlconnect::KIND
+        Tlopen::KIND | Tlcreate::KIND | Tucreate::KIND | Tlconnect::KIND | Tchannel::KIND
     )
 }
 

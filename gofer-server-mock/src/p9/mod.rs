@@ -3,14 +3,14 @@
 //! - `connection`: the threads of one connection; `inbox` cuts its stream into requests,
 //!   `workers` carries several out at a time, `replies` knows which are outstanding and sends
 //!   what they answer.
+//! - `channel`: requests and replies in shared memory instead, each channel with a thread.
 //! - `session`: what one Tversion begins and the next ends; `fids` is its table.
 //! - `handlers`: one method for each request, by family.
 //! - `locks`: byte-range locks between the clients of this process; `qid`: identities and
 //!   attributes.
 //!
 //! The rules are those of the 9P specification, section 17 above all; code that needs a reason
-//! names the section. Two things of the dialects are not here: Tbind is `EOPNOTSUPP`, Tchannel
-//! `ENOSYS`, and clients of either go on without.
+//! names the section. Tbind, which no dialect announces, is `EOPNOTSUPP`.
 //!
 //! # Locks
 //! Outermost first: the line of replies, its tags; the workers' queue; the table of fids; locks on
@@ -19,6 +19,7 @@
 
 #[cfg(test)]
 mod allocations;
+mod channel;
 mod connection;
 mod fids;
 mod handlers;

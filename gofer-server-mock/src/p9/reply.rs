@@ -4,10 +4,14 @@
 //! and before it those that were kept.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use gofer_9p::wire::{Data, Dirents, HEADER_SIZE, Message, Rlerror, Rread, Rreaddir, Tag};
 
-use crate::host::{Errno, Result};
+use gofer_transport::flipcall::Endpoint;
+
+use super::channel::READ_DATA_AT;
+use crate::host::{Errno, OpenFile, Result};
 
 /// Bytes of an Rread or Rreaddir before its data: header and count.
 const DATA_AT: usize = HEADER_SIZE + 4;
@@ -43,6 +47,10 @@ pub(super) struct Reply {
     tags: Vec<Tag>,
     /// Goes with the first byte of the reply in the making (9P 10.2).
     pub(super) fd: Option<OwnedFd>,
+    /// Where data of files goes, for the replies of a channel.
+    window: Option<Arc<Endpoint>>,
+    /// Bytes of data that are there already, behind the reply in the making.
+    apart: usize,
 }
 
 impl Reply {
@@ -59,6 +67,16 @@ impl Reply {
             head: Vec::new(),
             tags: Vec::new(),
             fd: None,
+            window: None,
+            apart: 0,
+        }
+    }
+
+    /// Replies for a channel: the data of files goes straight to its window.
+    pub(super) fn in_window(endpoint: Arc<Endpoint>) -> Reply {
+        Reply {
+            window: Some(endpoint),
+            ..Reply::new()
         }
     }
 
@@ -71,6 +89,7 @@ impl Reply {
         self.postponed = false;
         self.end = self.start;
         self.fd = None;
+        self.apart = 0;
     }
 
     /// How long the request may take.
@@ -86,6 +105,16 @@ impl Reply {
     /// Whether it was [postponed](Reply::postpone).
     pub(super) fn is_postponed(&self) -> bool {
         self.postponed
+    }
+
+    /// The message in the making, without the data that is [apart](Reply::apart).
+    pub(super) fn in_the_making(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Bytes of data that end the message and are in the window already.
+    pub(super) fn apart(&self) -> usize {
+        self.apart
     }
 
     /// Keeps the reply in the making, to go with those before it and those to come.
@@ -125,6 +154,7 @@ impl Reply {
 
     /// Answers with `message`; one that is too large is `EMSGSIZE`.
     pub(super) fn send<'r>(&mut self, message: impl Message<'r>) -> Result<()> {
+        self.apart = 0;
         self.head.clear();
         message.encode(self.tag, &mut self.head);
         if self.head.len() >= self.msize as usize {
@@ -152,6 +182,23 @@ impl Reply {
         Ok(())
     }
 
+    /// Answers with Rread of up to `count` bytes of `file`, waiting for storage if need be.
+    pub(super) fn send_file(&mut self, file: &OpenFile, count: usize, offset: u64) -> Result<()> {
+        let Some(endpoint) = &self.window else {
+            return self.send_read(count, |buffer| file.read_at(buffer, offset));
+        };
+        let filled = file.read_with(count, offset, |file, offset, part| {
+            let at = READ_DATA_AT + part.start;
+            endpoint.window().read_from(file, offset, at, part.len())
+        })?;
+        self.head.clear();
+        let data = Data::apart(filled);
+        Rread { data }.encode_head(self.tag, &mut self.head);
+        self.put_head(DATA_AT);
+        self.apart = filled;
+        Ok(())
+    }
+
     /// Answers with Rreaddir: `fill` appends entries to the bytes it is given, no more than the
     /// client has asked for.
     pub(super) fn send_entries(
@@ -172,6 +219,7 @@ impl Reply {
     /// Answers with Rlerror.
     pub(super) fn fail(&mut self, errno: Errno) {
         self.fd = None;
+        self.apart = 0;
         self.head.clear();
         let ecode = errno_on_wire(errno);
         Rlerror { ecode }.encode(self.tag, &mut self.head);

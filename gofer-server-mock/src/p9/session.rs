@@ -8,11 +8,13 @@ use gofer_9p::wire::{
 };
 use gofer_transport::TransportKind;
 
+use super::channel::SessionChannels;
 use super::fids::{Fids, Target};
 use super::reply::Reply;
 use super::{SHARED, locks};
 use crate::host::{Acting, Errno, Export, Identity, Result, Stat};
 use crate::limits::Limits;
+use crate::survive::survive;
 
 /// Tells the sessions of this process apart.
 static SESSIONS: AtomicU64 = AtomicU64::new(0);
@@ -27,6 +29,7 @@ pub(super) struct Session {
     msize: u32,
     /// Descriptors can travel beside replies.
     carries_descriptors: bool,
+    pub(super) channels: SessionChannels,
 }
 
 impl Session {
@@ -44,6 +47,7 @@ impl Session {
             version,
             msize,
             carries_descriptors: transport == TransportKind::Unix,
+            channels: SessionChannels::new(limits.channels),
         }
     }
 
@@ -52,9 +56,9 @@ impl Session {
     }
 
     /// Carries one request out: any type but Tversion and Tflush, which are not the session's.
-    pub(super) fn handle(&self, kind: u8, body: &[u8], reply: &mut Reply) {
+    pub(super) fn handle(self: &Arc<Session>, kind: u8, body: &[u8], reply: &mut Reply) {
         let done = match TMessage::decode(kind, body) {
-            Ok(request) => self.dispatch(request, reply),
+            Ok(request) => survive(|| self.dispatch(request, reply)),
             Err(DecodeError::UnknownType(_)) => Err(Errno::OPNOTSUPP),
             Err(_) => Err(Errno::PROTO),
         };
@@ -72,6 +76,11 @@ impl Session {
     pub(super) fn body_max(&self) -> usize {
         // One less: some clients refuse a reply of exactly msize.
         (self.msize as usize).saturating_sub(HEADER_SIZE + 1)
+    }
+
+    /// Whether the dialect has what came with `level`.
+    pub(super) fn speaks(&self, level: Level) -> bool {
+        self.version.has(level)
     }
 
     /// Whether a walk that fails half-way is an error, as clients of the Google dialects need

@@ -16,6 +16,7 @@ use gofer_lisafs::wire::{
 use gofer_server_mock::host::{Export, Fifos, Policy, Sockets, Users};
 use gofer_server_mock::limits::Limits;
 use gofer_server_mock::server::{Protocol, spawn};
+use gofer_transport::flipcall::{Endpoint, FlipError, StateWord};
 use gofer_transport::{FdQueue, Stream, Wait};
 use zerocopy::IntoBytes;
 
@@ -330,6 +331,28 @@ pub fn has_user_xattrs(dir: &Path) -> bool {
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Ends a wait for a server that does not answer on a channel.
+pub fn patience() -> impl FnMut() -> Result<Duration, FlipError> {
+    let until = Instant::now() + PATIENCE;
+    move || match Instant::now() < until {
+        true => Ok(Duration::from_millis(100)),
+        false => Err(FlipError::GaveUp),
+    }
+}
+
+/// Waits until the server has given a channel up.
+pub fn given_up(endpoint: &Endpoint) -> bool {
+    let word = endpoint.window().state();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let state = StateWord::load(word);
+        if state == 2 || Instant::now() > until {
+            return state == 2;
+        }
+        word.wait_while(state, PATIENCE).unwrap();
+    }
 }
 
 /// Bytes of an open descriptor, from its start.

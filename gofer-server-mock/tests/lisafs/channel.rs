@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use gofer_lisafs::wire::{
     ChannelHeader, ChannelResp, ErrorResp, FStatResp, Message, Mid, OpenAtReq, OpenAtResp, Strings,
@@ -10,26 +9,17 @@ use gofer_lisafs::wire::{
 };
 use gofer_server_mock::host::Export;
 use gofer_server_mock::limits::Limits;
-use gofer_transport::flipcall::{Endpoint, FlipError, Side, StateWord};
+use gofer_transport::flipcall::{Endpoint, Side, StateWord};
 use gofer_transport::shm::Window;
 use gofer_transport::{FdQueue, PacketSocket};
 
-use crate::common::{ALL, Answer, Client, PATIENCE, vector_tree};
+use crate::common::{ALL, Answer, Client, given_up, patience, vector_tree};
 
 /// The client's side of a channel.
 #[derive(Debug)]
 pub struct Channel {
     pub endpoint: Endpoint,
     pub socket: PacketSocket,
-}
-
-/// Ends a wait for a server that does not answer.
-pub fn patience() -> impl FnMut() -> Result<Duration, FlipError> {
-    let until = Instant::now() + PATIENCE;
-    move || match Instant::now() < until {
-        true => Ok(Duration::from_millis(100)),
-        false => Err(FlipError::GaveUp),
-    }
 }
 
 impl Channel {
@@ -129,19 +119,6 @@ fn a_server_without_channels_does_not_list_them() {
     assert_eq!(ErrorResp::decode(&answer.payload).unwrap().errno, 95);
 }
 
-/// Waits until the server has given the window up.
-fn given_up(channel: &Channel) -> bool {
-    let word = channel.endpoint.window().state();
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let state = StateWord::load(word);
-        if state == 2 || Instant::now() > until {
-            return state == 2;
-        }
-        word.wait_while(state, PATIENCE).unwrap();
-    }
-}
-
 #[test]
 fn a_window_full_of_garbage_ends_its_channel_and_nothing_else() {
     let (_tree, client) = client(6);
@@ -181,7 +158,7 @@ fn a_window_full_of_garbage_ends_its_channel_and_nothing_else() {
     for harm in harms {
         let channel = Channel::request(&client);
         harm(&channel);
-        assert!(given_up(&channel));
+        assert!(given_up(&channel.endpoint));
     }
     assert_eq!(good.exchange(Mid::new(999), b"").mid, Mid::ERROR);
     let answer = client.exchange(Mid::CHANNEL, &[]);
@@ -194,7 +171,7 @@ fn the_end_of_the_socket_ends_its_channels() {
     client.mount();
     let (used, fresh) = (Channel::open(&client), Channel::request(&client));
     client.stream.shutdown();
-    assert!(given_up(&used) && given_up(&fresh));
+    assert!(given_up(&used.endpoint) && given_up(&fresh.endpoint));
 }
 
 #[test]
@@ -232,7 +209,7 @@ fn a_client_that_takes_no_descriptors_gets_answers_without_them() {
         assert!(came.len() < 10_000, "the kernel queues without a limit");
     }
     client.stream.shutdown();
-    assert!(given_up(&channel));
+    assert!(given_up(&channel.endpoint));
 }
 
 #[test]
@@ -260,7 +237,7 @@ fn a_handshake_with_members_is_one_and_requests_carry_no_descriptors() {
     assert_eq!((answer.message, answer.num_fds), (Mid::FSTAT, 0));
     // Nobody takes it out of the socket, and the end of the connection frees it.
     client.stream.shutdown();
-    assert!(given_up(&channel));
+    assert!(given_up(&channel.endpoint));
     assert_eq!(rustix::io::read(&reader, &mut [0_u8; 1]), Ok(0));
 }
 

@@ -95,7 +95,6 @@ pub const DEVIATIONS: &[(&str, &str, &str, &str, &str)] = &[
     ("gvisor-v0", "Tlcreate", "Rlcreate file with 1 descriptor", "Rlcreate file", "10.3"),
     ("v9fs-gvisor", "Tlopen", "Rlopen file with 1 descriptor", "Rlopen file", "10.3"),
     ("v9fs-gvisor", "Tlcreate", "Rlcreate file with 1 descriptor", "Rlcreate file", "10.3"),
-    ("gvisor", "Tchannel", "Rchannel 0 1052672 with 1 descriptor", "Rlerror 38", "11: a server may refuse; there are no channels yet"),
-    ("gvisor-server", "Tchannel", "Rlerror 22", "Rlerror 38", "11"),
+    ("gvisor", "Tchannel", "Rlerror 38", "Rchannel 0 1052672 with 1 descriptor", "11: channels are served"),
     ("qemu", "Tchannel", "Rlerror 95", "Rlerror 38", "11"),
 ];

@@ -1,6 +1,7 @@
 //! The 9P server over its connections.
 
 mod behaviour;
+mod channel;
 mod client;
 mod concurrency;
 mod deviations;

@@ -254,7 +254,7 @@ fn entries<'a>(entries: &Dirents<'a>) -> Vec<Dirent<'a>> {
 }
 
 /// What has to be equal, in words.
-fn shape(request: &TMessage<'_>, reply: &RMessage<'_>, fds: usize) -> String {
+pub fn shape(request: &TMessage<'_>, reply: &RMessage<'_>, fds: usize) -> String {
     let mut text = match reply {
         RMessage::Rlerror(reply) => format!("Rlerror {}", reply.ecode),
         RMessage::Rversion(reply) => {
@@ -430,7 +430,7 @@ fn disk_tree(root: &Path) {
 }
 
 /// The tree of the gVisor server.
-fn memory_tree(root: &Path) -> UnixListener {
+pub fn memory_tree(root: &Path) -> UnixListener {
     fs::create_dir(root.join("dir")).unwrap();
     fs::set_permissions(root.join("dir"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(root.join("dir/hello.txt"), "hello from 9p\n").unwrap();

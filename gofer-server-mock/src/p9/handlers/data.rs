@@ -1,16 +1,17 @@
 //! Content: Tread, Twrite, Treaddir, Tfsync, Tflushf, Tallocate.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use gofer_9p::wire::{
-    Dirent, Qid, Rallocate, Rflushf, Rfsync, Rwrite, Tallocate, Tflushf, Tfsync, Tread, Treaddir,
-    Twrite,
+    Dirent, Fid, Qid, Rallocate, Rflushf, Rfsync, Rwrite, Tallocate, Tflushf, Tfsync, Tread,
+    Treaddir, Twrite,
 };
 use gofer_transport::codec::Writer;
+use gofer_transport::shm::Window;
 
 use crate::host::{DirEntry, Errno, FileType, Identity, OpenFile, ReadNow, Result};
 use crate::p9::SHARED;
-use crate::p9::fids::{State, Target, XattrWrite};
+use crate::p9::fids::{State, Target, XATTR_SIZE_MAX, XattrWrite};
 use crate::p9::qid;
 use crate::p9::reply::{Pace, Reply};
 use crate::p9::session::Session;
@@ -50,12 +51,35 @@ impl Session {
             State::XattrWrite(write) => write_value(write, data, request.offset)?,
             State::Unopened | State::XattrRead(_) => return Err(Errno::BADF),
         };
-        if count == 0 && !data.is_empty() {
-            // The kernel client would try again for ever.
-            return Err(Errno::IO);
-        }
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        reply.send(Rwrite { count })
+        send_written(count, data.len(), reply)
+    }
+
+    /// As [`Session::write`], from `place` in the window of a channel.
+    pub(in crate::p9) fn write_from(
+        &self,
+        window: &Window,
+        place: Range<usize>,
+        fid: Fid,
+        offset: u64,
+        reply: &mut Reply,
+    ) -> Result<()> {
+        let (target, _acting) = self.act(fid)?;
+        let count = match &target.state {
+            State::Open(open) => {
+                open.file
+                    .write_with(place.len(), offset, |file, offset, part| {
+                        window.write_to(file, offset, place.start + part.start, part.len())
+                    })?
+            }
+            State::XattrWrite(write) => {
+                // Not more than a value can have: the rest would be refused anyway.
+                let mut data = vec![0; place.len().min(XATTR_SIZE_MAX + 1)];
+                window.read(place.start, &mut data);
+                write_value(write, &data, offset)?
+            }
+            State::Unopened | State::XattrRead(_) => return Err(Errno::BADF),
+        };
+        send_written(count, place.len(), reply)
     }
 
     /// Lists as many entries behind the cookie as fit. Where not even one fits, that is `EINVAL`:
@@ -119,7 +143,7 @@ impl Session {
 fn read_file(file: &OpenFile, count: usize, offset: u64, reply: &mut Reply) -> Result<()> {
     let pace = reply.pace();
     if pace == Pace::Any {
-        return reply.send_read(count, |buffer| file.read_at(buffer, offset));
+        return reply.send_file(file, count, offset);
     }
     let mut put_off = false;
     reply.send_read(count, |buffer| match file.read_now(buffer, offset)? {
@@ -134,6 +158,16 @@ fn read_file(file: &OpenFile, count: usize, offset: u64, reply: &mut Reply) -> R
         reply.postpone();
     }
     Ok(())
+}
+
+/// Answers that `count` of `asked` bytes were written.
+fn send_written(count: usize, asked: usize, reply: &mut Reply) -> Result<()> {
+    if count == 0 && asked != 0 {
+        // The kernel client would try again for ever.
+        return Err(Errno::IO);
+    }
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    reply.send(Rwrite { count })
 }
 
 /// Puts `data` into the value that a clunk will store, never beyond what was announced.

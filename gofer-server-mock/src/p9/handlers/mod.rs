@@ -11,6 +11,8 @@ mod open;
 mod walk;
 mod xattr;
 
+use std::sync::Arc;
+
 use gofer_9p::wire::TMessage;
 
 use super::reply::Reply;
@@ -19,7 +21,11 @@ use crate::host::{Errno, Result};
 
 impl Session {
     /// Carries `request` out; an error is for the client.
-    pub(super) fn dispatch(&self, request: TMessage<'_>, reply: &mut Reply) -> Result<()> {
+    pub(super) fn dispatch(
+        self: &Arc<Session>,
+        request: TMessage<'_>,
+        reply: &mut Reply,
+    ) -> Result<()> {
         match request {
             // The connection's, never handed on.
             TMessage::Tversion(_) | TMessage::Tflush(_) => Err(Errno::PROTO),
@@ -65,7 +71,7 @@ impl Session {
             TMessage::Tgetlock(request) => self.get_lock(request, reply),
             TMessage::Tlconnect(request) => self.connect(request, reply),
             TMessage::Tbind(_) => Err(Errno::OPNOTSUPP),
-            TMessage::Tchannel(_) => Err(Errno::NOSYS),
+            TMessage::Tchannel(request) => self.channel(request, reply),
         }
     }
 }

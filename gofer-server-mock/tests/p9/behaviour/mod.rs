@@ -25,8 +25,8 @@ use gofer_9p::wire::{
     Dirent, Fid, GetattrMask, LockFlags, LockStatus, LockType, NO_ID, Names, OpenFlags, QidType,
     RMessage, Rgetattr, Rgetlock, Rgetxattr, Rlcreate, Rlistxattr, Rlock, Rlopen, Rmultigetattr,
     Rreaddir, Rreadlink, Rstatfs, Rucreate, Rversion, Rwalkgetattr, Rwrite, Rxattrwalk,
-    SetattrMask, SocketType, Tag, Tallocate, Tauth, Tbind, Tchannel, Tflushf, Tfsync, Tgetattr,
-    Tgetlock, Tgetxattr, Tlconnect, Tlcreate, Tlink, Tlistxattr, Tlock, Tlopen, Tmkdir, Tmknod,
+    SetattrMask, SocketType, Tag, Tallocate, Tauth, Tbind, Tflushf, Tfsync, Tgetattr, Tgetlock,
+    Tgetxattr, Tlconnect, Tlcreate, Tlink, Tlistxattr, Tlock, Tlopen, Tmkdir, Tmknod,
     Tmultigetattr, Treaddir, Treadlink, Tremove, Tremovexattr, Trename, Trenameat, Tsetattr,
     Tsetattrclunk, Tsetxattr, Tstatfs, Tsymlink, Tucreate, Tumkdir, Tunlinkat, Tversion,
     Twalkgetattr, Twrite, Txattrcreate, Txattrwalk, UnlinkFlags, XattrFlags,
@@ -48,7 +48,6 @@ const EINVAL: u32 = 22;
 const EMFILE: u32 = 24;
 const EROFS: u32 = 30;
 const ENAMETOOLONG: u32 = 36;
-const ENOSYS: u32 = 38;
 const ENOTEMPTY: u32 = 39;
 const ELOOP: u32 = 40;
 const ENODATA: u32 = 61;
@@ -152,10 +151,6 @@ fn what_is_not_served_is_refused_by_the_right_number() {
         n_uname: 0,
     };
     assert_eq!(error(&client, &auth), Some(ENOENT));
-    assert_eq!(
-        error(&client, &Tchannel { id: 0, control: 0 }),
-        Some(ENOSYS)
-    );
     let bind = Tbind {
         dfid: ROOT,
         sock_type: 1,
