@@ -39,7 +39,7 @@ Usage: gofer-cli [FLAGS] [COMMAND] [ARGUMENTS]     without a command, the shell
 Look      ls tree stat walk cat head tail find du df readlink xattr
 Change    mkdir rmdir rm mv rename cp ln touch truncate mknod chmod chown
 Copy      get put cp
-Session   cd pwd as lock sync options cache stats help exit lcd lpwd lls history
+Session   cd pwd as lock watch sync options cache stats help exit lcd lpwd lls history
 Programs  shell mount umount serve completions man
 
 Connection, before or after the command:
@@ -331,6 +331,8 @@ pub enum Command {
     Du(cmd::du::DuArgs),
     /// Search a directory tree
     Find(cmd::find::FindArgs),
+    /// Print what happens to files
+    Watch(cmd::watch::WatchArgs),
     /// Hold an advisory lock while a command runs
     Lock(cmd::lock::LockArgs),
     /// Write everything to stable storage

@@ -480,3 +480,36 @@ fn lock_holds_a_lock_while_a_command_runs() {
         );
     });
 }
+
+#[test]
+fn watch_prints_what_happens() {
+    both(|tree| {
+        std::fs::create_dir(tree.host("d")).unwrap();
+        tree.run("watch none").fails(1);
+        tree.run("watch -e nonsense d").fails(2);
+        let mut watch = tree
+            .command(&["watch", "-v", "-o", "cache=none", "-n", "2", "--json", "d"])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Once it says that it watches, what is there was seen.
+        let mut said = std::io::BufReader::new(watch.stderr.take().unwrap());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+        assert!(line.contains("watching 1"), "{line}");
+        tree.write("d/new", "");
+        let event = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let mut lines =
+            std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+        let told = |word: &str| {
+            json!({
+                "path": "d", "events": [word], "name": "new", "cookie": null,
+            })
+        };
+        assert_eq!(event(&lines.next().unwrap().unwrap()), told("create"));
+        std::fs::remove_file(tree.host("d/new")).unwrap();
+        assert_eq!(event(&lines.next().unwrap().unwrap()), told("delete"));
+        assert!(watch.wait().unwrap().success());
+    });
+}

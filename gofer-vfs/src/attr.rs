@@ -234,6 +234,19 @@ impl SetAttr {
         mask.set(AttrMask::MTIME, self.mtime.is_some());
         mask
     }
+
+    /// The same but for the fields of `mask`, which are left alone.
+    pub(crate) fn without(&self, mask: AttrMask) -> SetAttr {
+        let left = |field| !mask.contains(field);
+        SetAttr {
+            mode: self.mode.filter(|_| left(AttrMask::MODE)),
+            uid: self.uid.filter(|_| left(AttrMask::UID)),
+            gid: self.gid.filter(|_| left(AttrMask::GID)),
+            size: self.size.filter(|_| left(AttrMask::SIZE)),
+            atime: self.atime.filter(|_| left(AttrMask::ATIME)),
+            mtime: self.mtime.filter(|_| left(AttrMask::MTIME)),
+        }
+    }
 }
 
 /// What a change of attributes achieved. Everything outside `failed` was set.

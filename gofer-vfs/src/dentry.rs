@@ -96,6 +96,10 @@ impl Dentry {
             self.inode.sb.mounts.note_cut();
         }
         self.inode.unbind(self);
+        if state == INVALID {
+            // The caller references it too, so none of these is the last.
+            drop(self.inode.sb.watches.cut_off(self));
+        }
     }
 
     /// Destroys the dentry if it is unused; true if it did. The caller then drops what it left:
@@ -393,6 +397,22 @@ impl Node {
 
     pub(crate) fn same(&self, other: &Node) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether this is the only reference to its file.
+    pub(crate) fn is_sole(&self) -> bool {
+        self.0.refs.load(Ordering::SeqCst) == 1 && Arc::strong_count(&self.0.inode) == 1
+    }
+
+    pub(crate) fn is(&self, dentry: &Dentry) -> bool {
+        std::ptr::eq(&*self.0, dentry)
+    }
+
+    /// The directory it is in, or was in, and its name there.
+    pub(crate) fn place(&self) -> Option<(Arc<Inode>, Vec<u8>)> {
+        let ancestry = self.0.ancestry.lock();
+        let parent = ancestry.parent.as_ref()?;
+        Some((parent.inode.clone(), ancestry.name.as_bytes().to_vec()))
     }
 
     pub(crate) fn parent(&self) -> Option<Node> {

@@ -22,6 +22,7 @@ use crate::flags::{OpenFlags, XattrFlags};
 use crate::handle::Handle;
 use crate::inode::Seen;
 use crate::locks::{Mutex, POSITION, REGISTRY};
+use crate::notify::EventMask;
 use crate::ops;
 use crate::page_cache::{PageCache, ReadAhead};
 use crate::permissions::Credentials;
@@ -77,6 +78,9 @@ impl File {
                 .open()
                 .writers
                 .fetch_add(1, Ordering::SeqCst);
+        }
+        if !file.is_path() {
+            file.node.notify(EventMask::OPEN);
         }
         file
     }
@@ -197,6 +201,10 @@ impl File {
             let mut position = self.position.lock();
             let read = position.stream.read(cx, &self.node, each);
             self.touch_atime();
+            drop(position);
+            if read.is_ok() {
+                self.node.notify(EventMask::ACCESS);
+            }
             read
         })
     }
@@ -303,6 +311,12 @@ impl File {
             return Ok(());
         }
         self.drop_locks();
+        if !self.is_path() {
+            self.node.notify(match self.is_writable() {
+                true => EventMask::CLOSE_WRITE,
+                false => EventMask::CLOSE_NOWRITE,
+            });
+        }
         if !self.is_writable() {
             return Ok(());
         }
@@ -350,7 +364,10 @@ pub(crate) fn drop_privileges(cx: &Context<'_>, node: &Node, mode: Option<u16>) 
     let handle = inode.any_handle();
     let through = handle.as_ref().map(|handle| &*handle.remote);
     match node.remote().set_attr(&cx.call(), &set, through) {
-        Ok(report) if report.failed.is_empty() => inode.change(|meta| meta.set_mode(mode)),
+        Ok(report) if report.failed.is_empty() => {
+            inode.change(|meta| meta.set_mode(mode));
+            node.notify(EventMask::ATTRIB);
+        }
         Ok(_) => {}
         Err(error) => tracing::warn!(errno = %error.errno, "dropping set-user-ID failed"),
     }

@@ -271,6 +271,7 @@ impl Filesystem {
                 sb.remote.shutdown();
             }
             sb.times.drain(true);
+            sb.watches.remove_all(&sb.counters, true);
             evict_all(sb, true);
             sb.listings.clear();
             let flushed = sb.remote.flush_closes(&cx.call());
@@ -299,6 +300,7 @@ impl Drop for Mounted {
         // Dentries, the cache and mounts reference each other: take that apart.
         drop(self.sb.mounts.take_all());
         self.sb.times.drain(true);
+        self.sb.watches.remove_all(&self.sb.counters, false);
         evict_all(&self.sb, true);
         self.sb.listings.clear();
     }

@@ -201,6 +201,7 @@ impl Drop for Inode {
         self.sb.counters.live_inodes.sub(1);
         self.sb.inodes.remove(self);
         self.sb.pages.leave(self);
+        self.sb.watches.inode_gone(self);
         let Some(open) = self.opened() else {
             return;
         };

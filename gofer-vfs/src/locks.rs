@@ -24,6 +24,7 @@
 //! | [`FILE_LOCKS`] | one per filesystem | advisory locks and who waits for them |
 //! | [`MOUNTS`] | one per filesystem | what is mounted in it, and what it is mounted on |
 //! | [`PAGES`] | one per cached file | its pages, shared by readers |
+//! | [`WATCHES`] | one per filesystem | who watches which inode |
 //!
 //! # Rules
 //!
@@ -36,8 +37,8 @@
 //!   own at most.
 //! - The list of files whose times wait to be sent ([`crate::times`]) has a lock without a rank:
 //!   nothing else is locked while it is held.
-//! - Who waits for an advisory lock has a lock without a rank for the outcome: nothing else is
-//!   locked while it is held.
+//! - Who waits for an advisory lock has a lock without a rank for the outcome, and so has a queue
+//!   of events: nothing else is locked while it is held.
 //! - Dentries, inodes, remote files and handles are dropped with no lock of rank `CHILDREN` or
 //!   below held: dropping may take any of them.
 //! - Attribute replies are applied without a lock over the call: see [`crate::metadata`].
@@ -66,6 +67,7 @@ pub(crate) const REGISTRY: Rank = 18;
 pub(crate) const FILE_LOCKS: Rank = 19;
 pub(crate) const MOUNTS: Rank = 20;
 pub(crate) const PAGES: Rank = 21;
+pub(crate) const WATCHES: Rank = 22;
 
 /// The last rank that may be held while the server is waited for.
 #[cfg(debug_assertions)]

@@ -265,6 +265,12 @@ impl Metadata {
         Merge::Current
     }
 
+    /// Whether nothing was changed here since the server last told: what it tells next is the
+    /// doing of others.
+    pub(crate) fn is_as_told(&self) -> bool {
+        self.changed <= self.applied
+    }
+
     /// Records that a local change has completed: replies to earlier requests no longer count.
     pub(crate) fn completed(&mut self, ticket: u64) {
         self.changed = self.changed.max(ticket);

@@ -1,10 +1,12 @@
 //! Shared mode: checking cached names with the server before they are used (semantics 6).
 
+use crate::attr::{Attr, FileType};
 use crate::context::Context;
 use crate::dentry::Node;
 use crate::error::Errno;
 use crate::metadata::Merge;
 use crate::name::Name;
+use crate::notify::EventMask;
 use crate::remote::Seen;
 use crate::superblock::{Failure, Res};
 
@@ -94,7 +96,7 @@ fn check(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Option<Chec
         && own.key == start.key()
         && own.attr.file_type == start.file_type()
     {
-        outdated |= start.inode().merge(ticket, own.attr)? == Merge::Outdated;
+        outdated |= take_on(start, ticket, own.attr)? == Merge::Outdated;
     }
     let mut checked = Checked::default();
     let mut parent = start;
@@ -105,14 +107,44 @@ fn check(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Option<Chec
         });
         let Some(same) = same else {
             cut_off(parent, known);
+            if file.is_some() {
+                let directory = file.is_some_and(|file| file.attr.file_type == FileType::Directory);
+                parent.notify_name(EventMask::CREATE, known.name, directory);
+            }
             checked.then_missing = file.is_none();
             break;
         };
-        outdated |= known.node.inode().merge(ticket, same.attr)? == Merge::Outdated;
+        outdated |= take_on(&known.node, ticket, same.attr)? == Merge::Outdated;
         checked.count += 1;
         parent = &known.node;
     }
     Ok((!outdated).then_some(checked))
+}
+
+/// Takes the server's attributes on, and tells those who watch the file what others changed.
+fn take_on(node: &Node, ticket: u64, attr: Attr) -> Res<Merge> {
+    let inode = node.inode();
+    if node.sb().watches.is_idle() {
+        return Ok(inode.merge(ticket, attr)?);
+    }
+    let (before, as_told) = {
+        let meta = inode.meta.lock();
+        (meta.attr(), meta.is_as_told())
+    };
+    let merged = inode.merge(ticket, attr)?;
+    if as_told && merged == Merge::Current {
+        let after = inode.attr();
+        // Those of a directory change with what is in it.
+        let links = |attr: &Attr| if inode.is_dir() { 0 } else { attr.nlink };
+        let key = |attr: &Attr| (attr.mode, attr.uid, attr.gid, links(attr));
+        if (before.size, before.mtime) != (after.size, after.mtime) && !inode.is_dir() {
+            node.notify(EventMask::MODIFY);
+        }
+        if key(&before) != key(&after) {
+            node.notify(EventMask::ATTRIB);
+        }
+    }
+    Ok(merged)
 }
 
 /// The name has another file now, or none.
@@ -120,6 +152,7 @@ fn cut_off(parent: &Node, known: &Known<'_>) {
     if parent.detach(known.name, &known.node, false) {
         tracing::trace!(ino = known.node.ino(), "cut off");
         parent.sb().counters.invalidated.one();
+        parent.notify_name(EventMask::DELETE, known.name, known.node.inode().is_dir());
         known.node.invalidate_below();
     }
 }

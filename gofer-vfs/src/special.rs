@@ -78,6 +78,11 @@ fn pause(cx: &Context<'_>) -> Res<()> {
     wait(cx, None, Some(RETRY))
 }
 
+/// Waits until `fd` is readable. `EINTR` when cancelled, `ETIMEDOUT` at the deadline.
+pub(crate) fn wait_readable(cx: &Context<'_>, fd: BorrowedFd<'_>) -> Res<()> {
+    wait(cx, Some((fd, PollFlags::IN)), None)
+}
+
 /// Waits until `fd` has one of `flags`, if it is given, for `at_most` a time.
 fn wait(
     cx: &Context<'_>,

@@ -64,6 +64,8 @@ counters! {
     remote_reads,
     /// Write calls made to the server.
     remote_writes,
+    /// Watches for events.
+    watches,
     /// Advisory locks that are held.
     file_locks,
     /// Reads answered from cached pages alone.

@@ -16,6 +16,7 @@ use crate::inode::{InodeTable, mix};
 use crate::interop::InteropMode;
 use crate::locks::{Mutex, REGISTRY, TOPOLOGY};
 use crate::mounts::Mounts;
+use crate::notify::Watches;
 use crate::options::MountOptions;
 use crate::page_cache::Budget;
 use crate::reconnect::Moves;
@@ -89,6 +90,7 @@ pub(crate) struct Superblock {
     pub(crate) listings: ListingCache,
     pub(crate) times: Times,
     pub(crate) mounts: Mounts,
+    pub(crate) watches: Watches,
     pub(crate) file_locks: FileLocks,
     pub(crate) lock_owners: OwnerNumbers,
     /// Renames under way.
@@ -131,6 +133,7 @@ impl Superblock {
             listings: ListingCache::new(),
             times: Times::new(this.clone()),
             mounts: Mounts::default(),
+            watches: Watches::new(),
             file_locks: FileLocks::new(),
             lock_owners: OwnerNumbers::new(),
             moves: Moves::default(),

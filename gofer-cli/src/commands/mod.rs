@@ -37,6 +37,7 @@ pub mod touch;
 pub mod tree;
 pub mod truncate;
 pub mod walk;
+pub mod watch;
 pub mod xattr;
 
 use crate::args::Command;
@@ -97,6 +98,7 @@ fn dispatch(session: &mut Session, command: &Command) -> CliResult<()> {
         Command::Du(args) => du::run(session, args),
         Command::Find(args) => find::run(session, args),
         Command::Lock(args) => lock::run(session, args),
+        Command::Watch(args) => watch::run(session, args),
         Command::Sync(args) => sync::run(session, args),
         Command::Options => options::run(session),
         Command::Cache(args) => cache::run(session, args),

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{Errno, Result};
 use crate::filesystem::run;
 use crate::flags::AllocMode;
+use crate::notify::EventMask;
 use crate::page_cache::PageCache;
 use crate::permissions::mode_after_write;
 use crate::superblock::{Failure, Res};
@@ -31,7 +32,9 @@ impl File {
     pub fn allocate(&self, cx: &Context<'_>, mode: AllocMode, offset: u64, len: u64) -> Result<()> {
         run("fallocate", &self.path, || {
             self.check_allocate(mode, offset, len)?;
-            self.allocate_range(cx, mode, offset, len)
+            self.allocate_range(cx, mode, offset, len)?;
+            self.moved(EventMask::MODIFY, 1);
+            Ok(())
         })
     }
 

@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::{Errno, Result};
 use crate::filesystem::run;
 use crate::flags::OpenFlags;
+use crate::notify::EventMask;
 use crate::permissions::mode_after_write;
 use crate::superblock::Res;
 
@@ -30,7 +31,12 @@ impl File {
     ) -> Result<u64> {
         run("copy_file_range", &self.path, || {
             let len = self.check_copy(cx, offset, to, to_offset, len)?;
-            self.copy(cx, offset, to, to_offset, len)
+            let copied = self.copy(cx, offset, to, to_offset, len)?;
+            if copied > 0 {
+                self.moved(EventMask::ACCESS, 1);
+                to.moved(EventMask::MODIFY, 1);
+            }
+            Ok(copied)
         })
     }
 

@@ -10,6 +10,7 @@ use crate::filesystem::run;
 use crate::flags::OpenFlags;
 use crate::handle::Handle;
 use crate::locks::{ReadGuard, WriteGuard};
+use crate::notify::EventMask;
 use crate::page_cache::{PageCache, Reading};
 use crate::permissions::mode_after_write;
 use crate::special;
@@ -42,6 +43,7 @@ impl File {
             }
             self.read_from(cx, into, offset)
         })
+        .inspect(|n| self.moved(EventMask::ACCESS, *n))
     }
 
     /// Reads where the file stands and moves on. Blocks on a fifo until there is data.
@@ -57,6 +59,7 @@ impl File {
             position.offset += n as u64;
             Ok(n)
         })
+        .inspect(|n| self.moved(EventMask::ACCESS, *n))
     }
 
     pub(super) fn check_readable(&self) -> Res<()> {
@@ -160,6 +163,7 @@ impl File {
             }
             Ok(self.write_to(cx, from, offset)?.0)
         })
+        .inspect(|n| self.moved(EventMask::MODIFY, *n))
     }
 
     /// Writes where the file stands, or at the end if opened to append, and moves on.
@@ -176,6 +180,15 @@ impl File {
             }
             Ok(n)
         })
+        .inspect(|n| self.moved(EventMask::MODIFY, *n))
+    }
+
+    /// Data was moved, which those who watch the file are told.
+    #[inline]
+    pub(super) fn moved(&self, event: EventMask, n: usize) {
+        if n > 0 {
+            self.node.notify(event);
+        }
     }
 
     pub(super) fn check_writable(&self) -> Res<()> {

@@ -11,6 +11,7 @@ use crate::inode::Origin;
 use crate::locks::WriteGuard;
 use crate::lookup::fetch_locked;
 use crate::name::Name;
+use crate::notify::EventMask;
 use crate::ops::check_change_names;
 use crate::permissions::{Caps, check_link, new_file};
 use crate::remote::{Found, New};
@@ -204,16 +205,19 @@ impl Filesystem {
         };
         let file = source.remote();
         let made = creation.finish(0, origin, cx, |dir, name| {
-            Ok(dir.remote().link(&cx.call(), name, &*file)?)
+            let found = dir.remote().link(&cx.call(), name, &*file)?;
+            source.notify_inode(EventMask::ATTRIB);
+            Ok(found)
         });
         match &made {
             Ok(_) => {
-                if let Some(now) = source.sb().stamp() {
-                    source.inode().change(|meta| {
+                let now = source.sb().stamp();
+                source.inode().change(|meta| {
+                    if let Some(now) = now {
                         meta.add_links(1);
                         meta.touch_ctime(now);
-                    });
-                }
+                    }
+                });
             }
             Err(failure) if failure.is_uncertain() => {
                 source.inode().change(|meta| meta.doubt());
@@ -355,6 +359,7 @@ pub(crate) fn enter(
     let sb = dir.sb();
     sb.touch_names(dir, links);
     dir.forget_absent(name.as_bytes());
+    dir.notify_name(EventMask::CREATE, name.as_bytes(), links > 0);
     let found = found?;
     let inode = match sb.inodes.adopt(sb, found.key, found.attr, origin) {
         Ok(inode) => inode?,

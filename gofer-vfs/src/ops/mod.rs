@@ -76,8 +76,9 @@ fn is_atime_old(attr: &Attr, now: Timestamp) -> bool {
     attr.atime <= attr.mtime || attr.atime <= attr.ctime || now.sec - attr.atime.sec >= DAY
 }
 
-/// The name of `child` was removed on the server and detached here.
-fn lost_name(child: &Node) {
+/// The name of `child` was removed on the server and detached here. Whether it was its last, as
+/// far as is known.
+fn lost_name(child: &Node) -> bool {
     let inode = child.inode();
     let sb = child.sb();
     let now = sb.stamp();
@@ -85,7 +86,7 @@ fn lost_name(child: &Node) {
     let left = inode.change(|meta| {
         let Some(now) = now else {
             // The server tells those who ask through an open description.
-            return u64::from(!last);
+            return u64::from(!last || (!inode.is_dir() && meta.attr().nlink > 1));
         };
         if inode.is_dir() {
             meta.no_links();
@@ -98,4 +99,5 @@ fn lost_name(child: &Node) {
     if left == 0 {
         sb.times.forget(child);
     }
+    left == 0
 }

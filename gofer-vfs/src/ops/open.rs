@@ -12,6 +12,7 @@ use crate::flags::{Access, OpenFlags};
 use crate::handle::Handle;
 use crate::inode::Origin;
 use crate::name::Name;
+use crate::notify::EventMask;
 use crate::ops::check_change_names;
 use crate::ops::create::{enter, lock_to_create};
 use crate::page_cache::PageCache;
@@ -196,7 +197,11 @@ impl Filesystem {
         match attr.file_type {
             FileType::Regular => {
                 let own = self.open_regular(cx, &node, flags)?;
-                Ok(File::new(node, flags, own, path))
+                let file = File::new(node, flags, own, path);
+                if flags.contains(OpenFlags::TRUNC) {
+                    file.node().notify(EventMask::MODIFY);
+                }
+                Ok(file)
             }
             FileType::Directory => {
                 let file = node.remote();

@@ -7,6 +7,7 @@ use crate::error::{Errno, Result};
 use crate::filesystem::Filesystem;
 use crate::lookup::fetch_locked;
 use crate::name::Name;
+use crate::notify::EventMask;
 use crate::ops::{check_change_names, lost_name};
 use crate::permissions::{S_ISVTX, check_sticky};
 use crate::resolve::{Form, Walk};
@@ -67,6 +68,7 @@ impl Filesystem {
                 Some(_) => Err(failure),
             };
         }
+        walk.forget_ahead();
         // Dropped after the directory is unlocked: that may close the file on the server.
         let mut child = None;
         remove_from(cx, &walk.dir, Name::new(last.name())?, what, &mut child)
@@ -121,11 +123,20 @@ fn remove_from(
             match child {
                 Some(child) => {
                     dir.detach(name.as_bytes(), child, true);
-                    lost_name(child);
+                    let last = lost_name(child);
+                    if what == What::File {
+                        child.notify_inode(EventMask::ATTRIB);
+                    }
+                    sb.watches.name_removed(child.inode(), last);
+                    if last && child.is_sole() {
+                        // Nobody has it open: Linux tells of its end before its directory's loss.
+                        sb.watches.inode_gone(child.inode());
+                    }
                 }
                 None if what == What::File => sb.unknown_name_went(),
                 None => {}
             }
+            dir.notify_name(EventMask::DELETE, name.as_bytes(), what == What::Directory);
             dir.mark_absent(name.as_bytes());
             sb.touch_names(dir, if what == What::Directory { -1 } else { 0 });
             Ok(())

@@ -286,6 +286,7 @@ impl Job<'_> {
             }
             return Err(failure);
         }
+        let mut last = false;
         match target {
             Some(target) if self.swaps => {
                 source.exchange((from, old.as_bytes()), target, (to, new.as_bytes()));
@@ -293,13 +294,14 @@ impl Job<'_> {
             _ => {
                 if let Some(target) = target {
                     to.detach(new.as_bytes(), target, true);
-                    lost_name(target);
+                    last = lost_name(target);
                     target.invalidate_below();
                 }
                 source.rename((from, old.as_bytes()), (to, new.as_bytes()));
                 from.mark_absent(old.as_bytes());
             }
         }
+        self.tell(source, target, last);
         self.count_links(source, target);
         if let Some(now) = self.sb.stamp() {
             source.inode().change(|meta| meta.touch_ctime(now));
@@ -308,6 +310,22 @@ impl Job<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tells those who watch; `last`: the target lost its last name.
+    fn tell(&self, source: &Node, target: Option<&Node>, last: bool) {
+        let (from, to) = (
+            (self.from.0, self.from.1.as_bytes()),
+            (self.to.0, self.to.1.as_bytes()),
+        );
+        let replaced = target.filter(|_| !self.swaps);
+        source.notify_moved(from, to, replaced);
+        if let Some(replaced) = replaced {
+            self.sb.watches.name_removed(replaced.inode(), last);
+        }
+        if let Some(target) = target.filter(|_| self.swaps) {
+            target.notify_moved(to, from, None);
+        }
     }
 
     /// Times and link counts of both parents.

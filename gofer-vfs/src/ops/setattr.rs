@@ -70,6 +70,7 @@ pub(crate) fn change_attributes(
         }
     }
     if send.mask().is_empty() {
+        node.notify_set(set);
         return Ok(());
     }
     inode.about_to_change();
@@ -120,6 +121,7 @@ pub(crate) fn change_attributes(
     {
         cache.resize(&sb.pages, size);
     }
+    node.notify_set(&set.without(report.failed));
     if !report.failed.is_empty() {
         return Err(report.errno.unwrap_or(crate::error::Errno::EIO).into());
     }

@@ -20,6 +20,7 @@ mod failure;
 mod file_locks;
 mod links;
 mod lookup;
+mod notify;
 mod open;
 mod permissions;
 mod remove;
@@ -170,6 +171,7 @@ pub fn cases() -> &'static [Case] {
             shared_handles::CASES,
             concurrency::CASES,
             file_locks::CASES,
+            notify::CASES,
             failure::CASES,
         ]
         .concat()
