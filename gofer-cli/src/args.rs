@@ -269,7 +269,42 @@ pub struct ShellLine {
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: ShellCommand,
+}
+
+/// Commands of the shell.
+#[derive(Subcommand, Debug)]
+pub enum ShellCommand {
+    #[command(flatten)]
+    Common(Command),
+    #[command(flatten)]
+    Session(SessionCommand),
+}
+
+/// Commands whose outcome is for those that follow, so that they need a shell.
+#[derive(Subcommand, Debug)]
+#[allow(clippy::large_enum_variant)]
+pub enum SessionCommand {
+    /// See another server's tree in place of a file or directory
+    Mount(cmd::mounts::MountArgs),
+    /// Take a tree out again
+    Umount(cmd::mounts::UmountArgs),
+    /// List the trees that are seen
+    Mounts,
+    /// Open a file and keep it open
+    Open(cmd::files::OpenArgs),
+    /// Read from an open file
+    Read(cmd::files::ReadArgs),
+    /// Write to an open file
+    Write(cmd::files::WriteArgs),
+    /// Move where an open file stands
+    Seek(cmd::files::SeekArgs),
+    /// Write an open file to stable storage
+    Fsync(cmd::files::FsyncArgs),
+    /// Close an open file
+    Close(cmd::files::NumberArgs),
+    /// List the open files
+    Files,
 }
 
 /// Commands that act on a connected tree.
@@ -426,7 +461,10 @@ mod tests {
     #[test]
     fn a_shell_line_knows_unique_prefixes() {
         let line = ShellLine::try_parse_from(["mkd", "x"]).unwrap();
-        assert!(matches!(line.command, Command::Mkdir(_)));
+        assert!(matches!(
+            line.command,
+            ShellCommand::Common(Command::Mkdir(_))
+        ));
         assert!(ShellLine::try_parse_from(["r", "x"]).is_err());
     }
 }

@@ -13,7 +13,8 @@ use gofer_transport::Cancel;
 use gofer_vfs::error::printable;
 use gofer_vfs::remote::{Call, RemoteFilesystem};
 use gofer_vfs::{
-    At, Context, Credentials, Errno, FileType, Filesystem, Follow, Node, OpenFlags, Result, Stat,
+    At, Context, Credentials, Errno, FileType, Filesystem, Follow, MountPoint, Node, OpenFlags,
+    Result, Stat,
 };
 
 use crate::error::{CliError, CliResult, Tally};
@@ -92,6 +93,8 @@ pub struct Client {
     remote: Arc<dyn RemoteFilesystem>,
     server: Option<Child>,
     host_root: Option<PathBuf>,
+    /// Further trees that are mounted in this one, in the order they were.
+    mounted: Vec<Connection>,
 }
 
 impl Client {
@@ -108,6 +111,7 @@ impl Client {
             remote: connection.remote,
             server: connection.server,
             host_root: connection.host_root,
+            mounted: Vec::new(),
         }
     }
 
@@ -216,8 +220,69 @@ impl Client {
             .host_root
             .as_ref()
             .filter(|_| self.fs.options().aname == b"/")?;
+        let covers = |mount: &MountPoint| {
+            let rest = path.strip_prefix(&*mount.path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        if self.fs.mounts().iter().any(covers) {
+            return None;
+        }
         let below = path.strip_prefix(b"/").unwrap_or(path);
         Some(root.join(OsString::from_vec(below.to_vec())))
+    }
+
+    /// Mounts another tree on `path`.
+    pub fn mount(&mut self, path: &[u8], other: Connection) -> CliResult<()> {
+        let done = self.fs.mount_at(&self.cx(), self.at(path), &other.fs);
+        match done {
+            Ok(()) => {
+                self.mounted.push(other);
+                Ok(())
+            }
+            Err(error) => {
+                let _ = self.end(other);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes the tree that is mounted on `path` out and ends its connection.
+    pub fn umount(&mut self, path: &[u8]) -> CliResult<()> {
+        let take_out = |client: &Client| client.fs.unmount_at(&client.cx(), client.at(path));
+        let mut taken = take_out(self);
+        if matches!(&taken, Err(error) if error.errno() == Errno::EBUSY) {
+            // Where `cd -` leads is no use of it.
+            self.previous = None;
+            taken = take_out(self);
+        }
+        let fs = taken.map_err(|error| match error.errno() {
+            Errno::EBUSY => CliError::from(error)
+                .hint("this directory, an open file, a lock or another mount is in it"),
+            _ => error.into(),
+        })?;
+        let root = fs.root();
+        let at = self.mounted.iter().position(|one| one.fs.root() == root);
+        match at {
+            Some(at) => {
+                let connection = self.mounted.remove(at);
+                self.end(connection)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the tree `fs` is called, which is mounted in this one.
+    pub fn label_of(&self, fs: &Filesystem) -> String {
+        let root = fs.root();
+        let mut mounted = self.mounted.iter();
+        let found = mounted.find(|one| one.fs.root() == root);
+        found.map_or_else(String::new, |one| one.label.clone())
+    }
+
+    /// Writes a further tree back and ends its connection, and the server started for it.
+    fn end(&self, mut connection: Connection) -> CliResult<()> {
+        let (fs, remote) = (&connection.fs, &connection.remote);
+        end(&self.cx(), fs, remote, &mut connection.server)
     }
 
     /// Whether the server no longer answers.
@@ -234,14 +299,29 @@ impl Client {
     /// Writes everything back and ends the connection, and the server that was started for it.
     pub fn close(mut self) -> CliResult<()> {
         self.cancel.reset();
-        let unmounted = self.fs.unmount(&self.cx()).map_err(CliError::from);
-        let unmounted = unmounted.map_err(|error| self.explain(error));
-        self.remote.shutdown();
-        if let Some(mut server) = self.server.take() {
-            wait_for(&mut server);
+        let mut inner = Ok(());
+        while let Some(connection) = self.mounted.pop() {
+            inner = inner.and(self.end(connection));
         }
-        unmounted
+        let mut server = self.server.take();
+        let ended = end(&self.cx(), &self.fs, &self.remote, &mut server);
+        ended.map_err(|error| self.explain(error)).and(inner)
     }
+}
+
+/// Writes everything back and ends a connection, and the server that was started for it.
+fn end(
+    cx: &Context<'_>,
+    fs: &Filesystem,
+    remote: &Arc<dyn RemoteFilesystem>,
+    server: &mut Option<Child>,
+) -> CliResult<()> {
+    let unmounted = fs.unmount(cx);
+    remote.shutdown();
+    if let Some(server) = server {
+        wait_for(server);
+    }
+    Ok(unmounted?)
 }
 
 /// Waits for the server to notice that the connection is gone, but not for ever.

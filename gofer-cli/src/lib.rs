@@ -88,7 +88,7 @@ fn main(cli: Cli, ui: &mut Ui) -> CliResult<()> {
         TopCommand::Mount(args) => return mount::mount(args, &cli.connection, &cli.output, ui),
         TopCommand::Umount(args) => return mount::umount(args, ui),
         TopCommand::Command(args::Command::Help(args)) => {
-            ui.write(help::text(&args.command)?.as_bytes())?;
+            ui.write(help::outside(&args.command)?.as_bytes())?;
             return ui.flush();
         }
         TopCommand::Serve { .. } => {
@@ -115,6 +115,7 @@ fn main(cli: Cli, ui: &mut Ui) -> CliResult<()> {
         at_prompt: interrupts.at_prompt,
         ui: Ui::new(&cli.output),
         is_shell: matches!(command, TopCommand::Shell(_)),
+        files: Default::default(),
         held: Vec::new(),
         history: Vec::new(),
     };
@@ -124,6 +125,7 @@ fn main(cli: Cli, ui: &mut Ui) -> CliResult<()> {
         _ => Ok(()),
     };
     let flushed = session.ui.flush();
+    session.files.clear();
     session.held.clear();
     let lost = matches!(&result, Err(error) if error.exit() == Exit::Lost);
     // A lost connection cannot be closed in good order, and that was said already.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use gofer_vfs::{File, Node};
 
 use crate::client::Client;
+use crate::commands::files::OpenFiles;
 use crate::ui::Ui;
 
 /// One user at one tree.
@@ -18,6 +19,8 @@ pub struct Session {
     pub at_prompt: Arc<AtomicBool>,
     /// Whether commands come from a shell, which may keep things from one to the next.
     pub is_shell: bool,
+    /// Files that `open` opened.
+    pub files: OpenFiles,
     /// Files whose locks this shell holds.
     pub held: Vec<(Node, File)>,
     /// Lines typed in this shell and before, for `history`.

@@ -16,7 +16,7 @@ use crate::args::{ConnectionArgs, TransArg};
 use crate::error::{CliError, CliResult};
 
 /// Words of fstab and mount(8) that mean nothing here.
-pub const NOISE: [&[u8]; 20] = [
+pub const NOISE: [&[u8]; 19] = [
     b"auto",
     b"noauto",
     b"user",
@@ -34,7 +34,6 @@ pub const NOISE: [&[u8]; 20] = [
     b"exec",
     b"noexec",
     b"async",
-    b"relatime",
     b"silent",
     b"loud",
 ];

@@ -136,3 +136,59 @@ fn json_works_on_a_single_line() {
         assert_eq!(error["errno"], "ENOENT");
     });
 }
+
+#[test]
+fn files_stay_open_from_one_command_to_the_next() {
+    both(|tree| {
+        tree.write("old", "0123456789");
+        let script = "open -rc new\nopen old\nwrite 3 'some text'\nread 3 --at 5\nread 4 3\n\
+            files\nseek 4 -1 --from end\nread 4\nfsync 3\nclose 3\nopen -a old\n\
+            write 3 x\nclose 3\nread 4\nclose 4\n";
+        let run = tree.script(&["-q"], script).ok();
+        let expected = "3\n4\ntext0123 rw 9 new\n4 r  3 old\n9\n93\nx";
+        assert_eq!(run.text(), expected, "{run:?}");
+        assert_eq!(tree.read("new"), "some text");
+        let run = tree.script(&[], "close 3\n").fails(2);
+        assert!(run.stderr.contains("no file is open as 3"), "{run:?}");
+        let run = tree.script(&["-q"], "open -x old\n").fails(2);
+        assert!(run.stderr.contains("--create"), "{run:?}");
+        let run = tree.script(&["-q"], "open -cx old\n").fails(1);
+        assert!(run.stderr.contains("EEXIST"), "{run:?}");
+    });
+}
+
+#[test]
+fn other_trees_are_mounted_in_this_one() {
+    both(|tree| {
+        let other = tempfile::TempDir::new().unwrap();
+        std::fs::create_dir(other.path().join("sub")).unwrap();
+        std::fs::write(other.path().join("sub/file"), "there").unwrap();
+        tree.write("here", "here");
+        let root = other.path().display();
+        let script = format!(
+            "mkdir mnt\nmount --root {root} --lisafs mnt\ncat mnt/sub/file\ncd mnt/sub\npwd\n\
+             cat ../../here\ncp file /mnt/copy\ncp file /copy\n-mv file /\n-umount /mnt\ncd /\n\
+             mounts\n-rmdir mnt\numount mnt\nls mnt\nmounts\n",
+        );
+        let run = tree.script(&["-q"], &script).fails(0);
+        let text = run.text();
+        assert!(text.starts_with("there/mnt/sub\nhere"), "{run:?}");
+        let rows: Vec<&str> = text.lines().filter(|line| line.contains(" rw ")).collect();
+        assert_eq!(rows.len(), 3, "{run:?}");
+        assert!(
+            rows[1].starts_with("/mnt ") && rows[1].contains("lisafs"),
+            "{run:?}"
+        );
+        assert!(
+            run.stderr.contains("umount /mnt: in use (EBUSY)"),
+            "{run:?}"
+        );
+        assert!(run.stderr.contains("rmdir mnt: in use (EBUSY)"), "{run:?}");
+        assert_eq!(std::fs::read(other.path().join("copy")).unwrap(), b"there");
+        assert_eq!(tree.read("copy"), "there");
+        assert!(run.stderr.contains("(EXDEV)"), "{run:?}");
+        tree.script(&[], "mount --uid 3 --root / mnt\n").fails(2);
+        tree.script(&[], "mount --root / nowhere\n").fails(1);
+        tree.script(&[], "mount --root /nowhere mnt\n").fails(4);
+    });
+}

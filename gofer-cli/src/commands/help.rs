@@ -1,9 +1,9 @@
 //! `help`: explains a command, or lists them.
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser};
+use clap::{Args, Command, CommandFactory, Subcommand};
 
-use crate::args::ShellLine;
+use crate::args::{Cli, Command as Common, ShellLine};
 use crate::error::{CliError, CliResult};
 use crate::session::Session;
 
@@ -17,13 +17,23 @@ pub struct HelpArgs {
 
 /// Runs `help`.
 pub fn run(session: &mut Session, args: &HelpArgs) -> CliResult<()> {
-    let text = text(&args.command)?;
+    let text = text(ShellLine::command(), &args.command)?;
     session.ui.write(text.as_bytes())
 }
 
-/// What `help` says of `words`, or of everything when there are none.
-pub fn text(words: &[String]) -> CliResult<String> {
-    let mut root = ShellLine::command();
+/// What `gofer-cli help` says, outside of a shell.
+pub fn outside(words: &[String]) -> CliResult<String> {
+    let common = Common::augment_subcommands(Command::new("common"));
+    // Connection flags are those of every command: explained once, by `gofer-cli --help`.
+    let is_common = |word: &String| common.find_subcommand(word).is_some();
+    match words.first() {
+        Some(word) if is_common(word) => text(ShellLine::command(), words),
+        _ => text(Cli::command(), words),
+    }
+}
+
+/// What `help` says of `words`, or of everything that `root` has when there are none.
+fn text(mut root: Command, words: &[String]) -> CliResult<String> {
     root.build();
     if words.is_empty() {
         let commands = root
@@ -37,7 +47,7 @@ pub fn text(words: &[String]) -> CliResult<String> {
             .collect();
         let mut text = String::new();
         for (name, about) in rows {
-            text.push_str(&format!("{name:<10} {about}\n"));
+            text.push_str(&format!("{name:<11} {about}\n"));
         }
         text.push_str(
             "\nhelp COMMAND explains one. Quoting and * ? [a-z] {a,b} ** work as in sh; a `-` \
@@ -46,8 +56,12 @@ pub fn text(words: &[String]) -> CliResult<String> {
         return Ok(text);
     }
     // The same words as `COMMAND --help` gives, by the same way.
-    let asked = words.iter().map(String::as_str).chain(["--help"]);
-    match ShellLine::try_parse_from(asked) {
+    let program = (!root.is_no_binary_name_set()).then_some(root.get_name().to_owned());
+    let words_asked = words.iter().cloned().chain(["--help".to_owned()]);
+    match root
+        .clone()
+        .try_get_matches_from(program.into_iter().chain(words_asked))
+    {
         Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(error.to_string()),
         _ => {}
     }

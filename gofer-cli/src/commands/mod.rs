@@ -10,6 +10,7 @@ pub mod chown;
 pub mod cp;
 pub mod df;
 pub mod du;
+pub mod files;
 pub mod find;
 pub mod get;
 pub mod head;
@@ -21,6 +22,7 @@ pub mod lock;
 pub mod ls;
 pub mod mkdir;
 pub mod mknod;
+pub mod mounts;
 pub mod mv;
 pub mod options;
 pub mod put;
@@ -40,7 +42,7 @@ pub mod walk;
 pub mod watch;
 pub mod xattr;
 
-use crate::args::Command;
+use crate::args::{Command, SessionCommand, ShellCommand};
 use crate::error::CliResult;
 use crate::session::Session;
 
@@ -59,12 +61,42 @@ pub fn run(session: &mut Session, command: &Command) -> CliResult<Next> {
         return Ok(Next::Leave);
     }
     let result = dispatch(session, command);
+    finish(session, result)
+}
+
+/// Runs one command of a shell.
+pub fn run_in_shell(session: &mut Session, command: &ShellCommand) -> CliResult<Next> {
+    match command {
+        ShellCommand::Common(command) => run(session, command),
+        ShellCommand::Session(command) => {
+            let result = dispatch_in_shell(session, command);
+            finish(session, result)
+        }
+    }
+}
+
+fn finish(session: &mut Session, result: CliResult<()>) -> CliResult<Next> {
     // What was written before an error is still worth reading.
     let flushed = session.ui.flush();
     result
         .and(flushed)
         .map_err(|error| session.client.explain(error))?;
     Ok(Next::GoOn)
+}
+
+fn dispatch_in_shell(session: &mut Session, command: &SessionCommand) -> CliResult<()> {
+    match command {
+        SessionCommand::Mount(args) => mounts::mount(session, args),
+        SessionCommand::Umount(args) => mounts::umount(session, args),
+        SessionCommand::Mounts => mounts::list(session),
+        SessionCommand::Open(args) => files::open(session, args),
+        SessionCommand::Read(args) => files::read(session, args),
+        SessionCommand::Write(args) => files::write(session, args),
+        SessionCommand::Seek(args) => files::seek(session, args),
+        SessionCommand::Fsync(args) => files::fsync(session, args),
+        SessionCommand::Close(args) => files::close(session, args),
+        SessionCommand::Files => files::list(session),
+    }
 }
 
 fn dispatch(session: &mut Session, command: &Command) -> CliResult<()> {

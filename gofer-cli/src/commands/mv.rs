@@ -1,7 +1,7 @@
 //! `mv`: moves files, into a directory or to another name.
 
 use clap::Args;
-use gofer_vfs::RenameFlags;
+use gofer_vfs::{Errno, RenameFlags};
 
 use crate::client::{Client, PathArg, base_name, join, show};
 use crate::error::{CliError, CliResult, Tally};
@@ -41,9 +41,13 @@ pub fn run(session: &mut Session, args: &MvArgs) -> CliResult<()> {
     let mut tally = Tally::default();
     for source in &args.sources {
         let result = target_of(source, &args.target, into).and_then(|target| {
-            client
-                .fs
-                .rename(&client.cx(), client.at(source), client.at(&target), flags)?;
+            let (from, to) = (client.at(source), client.at(&target));
+            let moved = client.fs.rename(&client.cx(), from, to, flags);
+            moved.map_err(|error| match error.errno() {
+                Errno::EXDEV => CliError::from(error)
+                    .hint("these are two trees: `cp -a` copies from one to the other"),
+                _ => error.into(),
+            })?;
             ui.did(|| format!("{} -> {}", show(source), show(&target)));
             Ok(())
         });

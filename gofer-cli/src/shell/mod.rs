@@ -183,7 +183,7 @@ pub fn run_words(session: &mut Session, words: Vec<OsString>) -> CliResult<Next>
         Err(error) => return Err(crate::usage_error(&error)),
     };
     let saved = session.ui.push(&line.output);
-    let result = commands::run(session, &line.command);
+    let result = commands::run_in_shell(session, &line.command);
     // The error is shown the way the line asked for.
     let result = result.map_err(|error| match (line.output.json, error.is_told()) {
         (true, false) => {
