@@ -57,7 +57,7 @@ const EXPORTS: [Export; 3] = [
 
 /// A line of the program.
 #[derive(Deserialize)]
-struct Line {
+pub(super) struct Line {
     #[serde(default)]
     step: String,
     #[serde(default)]
@@ -69,7 +69,7 @@ struct Line {
 }
 
 /// What a case saw of one server, step by step.
-struct Seen {
+pub(super) struct Seen {
     steps: Vec<Line>,
     /// Why there may be less than all of it.
     cut_short: Option<String>,
@@ -91,6 +91,7 @@ pub(super) fn list(programs: &Programs, selection: &Selection) -> Result<()> {
 
 /// Runs the cases that `selection` has: two cells for each export.
 pub(super) fn run(programs: &Programs, selection: &Selection) -> Result<Vec<CellResult>> {
+    let differences: Vec<&Difference> = DIFFERENCES.iter().collect();
     let mut server = None;
     let mut cells = Vec::new();
     for export in &EXPORTS {
@@ -118,7 +119,11 @@ pub(super) fn run(programs: &Programs, selection: &Selection) -> Result<Vec<Cell
             if compared.contains(case) {
                 let start = Instant::now();
                 let gofer = run_case(programs, gofer_command(programs, export), case)?;
-                add(&mut beside, start, compare(case, &own, &gofer, DIFFERENCES));
+                add(
+                    &mut beside,
+                    start,
+                    compare(case, &own, &gofer, &differences),
+                );
             }
         }
         for cell in [ours, beside] {
@@ -200,12 +205,22 @@ fn run_case(
     fs::create_dir(&dir)?;
     let mut server = Server::start(command(&socket, &dir), None)?;
     server.ready_line(PATIENCE)?;
-    let client = programs.client();
+    ask(&mut server, programs.client(), case, &socket, &dir)
+}
+
+/// What `client` sees of a server, which serves `dir`.
+pub(super) fn ask(
+    server: &mut Server,
+    client: Command,
+    case: &str,
+    socket: &Path,
+    dir: &Path,
+) -> Result<Seen> {
     let output = Command::new("timeout")
         .arg(CASE_LIMIT)
         .arg(client.get_program())
         .args(["run", case])
-        .args([&socket, &dir])
+        .args([socket, dir])
         .stdin(Stdio::null())
         .output()
         .context("run the client")?;
@@ -225,7 +240,7 @@ fn run_case(
     })
 }
 
-fn read_lines(output: &[u8]) -> Result<Vec<Line>> {
+pub(super) fn read_lines(output: &[u8]) -> Result<Vec<Line>> {
     output
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.is_empty())
@@ -234,7 +249,7 @@ fn read_lines(output: &[u8]) -> Result<Vec<Line>> {
 }
 
 /// Everything must have come out as it should.
-fn judge(seen: &Seen) -> Verdict {
+pub(super) fn judge(seen: &Seen) -> Verdict {
     let wrong = seen.steps.iter().filter(|line| line.got != line.want);
     let mut why: Vec<String> = wrong
         .map(|line| format!("{}: {}, want {}", line.step, line.got, line.want))
@@ -251,14 +266,14 @@ fn judge(seen: &Seen) -> Verdict {
 
 /// The same must have come out of both, but for what is listed. One result for the case, and one
 /// for each listed difference.
-fn compare(
+pub(super) fn compare(
     case: &str,
     own: &Seen,
     gofer: &Seen,
-    differences: &[Difference],
+    differences: &[&Difference],
 ) -> Vec<(String, Verdict)> {
     let (ours, theirs) = (by_step(own), by_step(gofer));
-    let listed: Vec<&Difference> = differences
+    let listed: Vec<&&Difference> = differences
         .iter()
         .filter(|difference| difference.case == case)
         .collect();
@@ -347,7 +362,8 @@ mod tests {
             seen(&format!("{line}\n{END}"))
         };
         let verdicts = |case: &str, own: &Seen, gofer: &Seen| -> Vec<&'static str> {
-            compare(case, own, gofer, LISTED)
+            let listed: Vec<&Difference> = LISTED.iter().collect();
+            compare(case, own, gofer, &listed)
                 .into_iter()
                 .map(|(_, verdict)| match verdict {
                     Verdict::Passed => "passed",

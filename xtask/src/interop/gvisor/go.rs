@@ -19,7 +19,7 @@ const EMPTY: &str = "src/gvisor.dev/gvisor/pkg/sentry/loader/vdsodata/vdsodata.g
 pub(super) struct Programs(TempDir);
 
 impl Programs {
-    /// Installs what is missing, and builds both.
+    /// Installs what is missing, and builds all of them.
     pub(super) fn build() -> Result<Programs> {
         install("go", "golang-go")?;
         if !Path::new(GOCODE)
@@ -33,8 +33,9 @@ impl Programs {
             "Replace": { format!("{GOCODE}/{EMPTY}"): sources().join("overlay/vdsodata.go") }
         });
         fs::write(programs.overlay(), replaced.to_string())?;
-        programs.compile("client")?;
-        programs.compile("server")?;
+        for name in ["client", "server", "p9client", "p9server"] {
+            programs.compile(name)?;
+        }
         Ok(programs)
     }
 
@@ -46,6 +47,16 @@ impl Programs {
     /// gVisor's gofer.
     pub(super) fn server(&self) -> Command {
         Command::new(self.0.path().join("bin/server"))
+    }
+
+    /// The client of gVisor's package p9, driven by a program of ours.
+    pub(super) fn p9_client(&self) -> Command {
+        Command::new(self.0.path().join("bin/p9client"))
+    }
+
+    /// The server of that package, over a directory.
+    pub(super) fn p9_server(&self) -> Command {
+        Command::new(self.0.path().join("bin/p9server"))
     }
 
     fn overlay(&self) -> PathBuf {

@@ -62,6 +62,24 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     difference("read_only_sockets", "nothing was made", READ_ONLY),
 ];
 
+/// Steps of the conformance program for 9P, with the lowest level that has them and the highest.
+pub(super) const P9_DIFFERENCES: &[(u32, u32, Difference)] = &[
+    (
+        0,
+        13,
+        difference("data", "write to what is open for reading", WRONG_MODE),
+    ),
+    (
+        0,
+        13,
+        difference("data", "read of what is open for writing", WRONG_MODE),
+    ),
+    (0, 2, difference("creation", "again", EXCLUSIVE)),
+];
+
+const WRONG_MODE: &str = "EPERM for data of a file that is open the other way";
+const EXCLUSIVE: &str = "the host files behind it are always made anew";
+
 /// Cases of the behaviour suite over our client.
 pub(super) const GOFER: &[Known] = &[
     known("large_xattr_values_work"),
@@ -75,6 +93,43 @@ pub(super) const GOFER: &[Known] = &[
     known("xattrs_need_permission"),
     known("xattrs_through_a_descriptor_are_the_same"),
 ];
+
+/// Cases of the behaviour suite over our client and the server of the package p9, which has none of
+/// the messages for extended attributes that plain 9P2000.L has.
+pub(super) const P9_PLAIN: &[Known] = &[
+    p9(
+        "clients_meet_in_locks_on_the_server",
+        "it answers EIO to Tlock",
+    ),
+    p9("large_xattr_values_work", P9_XATTRS),
+    p9("missing_xattr_is_enodata", P9_XATTRS),
+    p9("xattr_buffer_that_is_too_small_is_erange", P9_XATTRS),
+    p9("xattr_flags_decide_between_new_and_old", P9_XATTRS),
+    p9("xattr_of_size_zero_asks_for_the_length", P9_XATTRS),
+    p9("xattr_values_are_kept_to_the_byte", P9_XATTRS),
+    p9("xattrs_are_listed_and_removed", P9_XATTRS),
+    p9("xattrs_need_permission", P9_XATTRS),
+    p9("xattrs_through_a_descriptor_are_the_same", P9_XATTRS),
+];
+
+/// The same at level 10, which has messages to get and set them, and none to list and remove.
+pub(super) const P9_LEVEL_10: &[Known] = &[
+    p9("missing_xattr_is_enodata", P9_LISTING),
+    p9("xattr_values_may_be_empty", P9_LISTING),
+    p9("xattrs_are_listed_and_removed", P9_LISTING),
+    p9("xattrs_need_permission", P9_LISTING),
+    p9("xattrs_through_a_descriptor_are_the_same", P9_LISTING),
+];
+
+const P9_XATTRS: &str = "it answers ENOSYS to Txattrcreate and ENODATA to Txattrwalk";
+const P9_LISTING: &str = "names are listed and removed from level 11 on";
+
+const fn p9(case: &'static str, reason: &'static str) -> Known {
+    Known {
+        reason,
+        ..known(case)
+    }
+}
 
 const fn known(case: &'static str) -> Known {
     Known {
@@ -94,5 +149,7 @@ mod tests {
     #[test]
     fn every_entry_names_a_case_and_a_reason() {
         crate::suite::check_known(super::GOFER);
+        crate::suite::check_known(super::P9_PLAIN);
+        crate::suite::check_known(super::P9_LEVEL_10);
     }
 }

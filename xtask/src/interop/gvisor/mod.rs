@@ -1,11 +1,12 @@
-//! gVisor's lisafs, both halves of it: its client against our server, and our client against its
-//! gofer.
+//! gVisor's lisafs and its 9P, both halves of each: its client against our server, and our client
+//! against its server.
 
 mod bench;
 mod client;
 mod conformance;
 mod go;
 mod known;
+mod p9;
 mod probe;
 mod server;
 
@@ -18,10 +19,13 @@ use gofer_vfs::InteropMode;
 use crate::outcome::{Outcome, seconds};
 use crate::suite::{self, Cell, Options, Selection};
 use go::Programs;
-use server::Gofer;
+use server::{Gofer, Which};
 
 /// Rows of our client: what they are called, and their mount options.
-const ROWS: [(&str, &str); 2] = [("gofer/channels", ""), ("gofer/socket", ",channels=0")];
+const ROWS: [(&str, &str); 2] = [
+    ("gofer/channels", "lisafs=true"),
+    ("gofer/socket", "lisafs=true,channels=0"),
+];
 
 /// Prints what `options` choose.
 pub(super) fn list(options: &Options) -> Result<()> {
@@ -29,7 +33,8 @@ pub(super) fn list(options: &Options) -> Result<()> {
     let selection = Selection::new(&options.only);
     suite::list(options, &cells(&programs))?;
     client::list(&selection);
-    conformance::list(&programs, &selection)
+    conformance::list(&programs, &selection)?;
+    p9::list(&programs, &selection)
 }
 
 /// Measures gVisor's programs beside ours.
@@ -46,6 +51,7 @@ pub(super) fn run(options: &Options) -> Result<Outcome> {
     outcome.cells.extend(client::run(&programs, &selection));
     let conformance = conformance::run(&programs, &selection)?;
     outcome.cells.extend(conformance);
+    outcome.cells.extend(p9::run(&programs, &selection)?);
     outcome.seconds = seconds(start.elapsed());
     Ok(outcome)
 }
@@ -59,11 +65,17 @@ fn cells(programs: &Arc<Programs>) -> Vec<Cell> {
                 row: row.to_owned(),
                 mode,
                 place: Ok(Box::new(move || {
-                    Ok(Box::new(Gofer::start(&programs, options, mode)?))
+                    Ok(Box::new(Gofer::start(
+                        &programs,
+                        Which::Lisafs,
+                        options,
+                        mode,
+                    )?))
                 })),
                 known: known::GOFER,
             });
         }
     }
+    cells.extend(p9::cells(programs));
     cells
 }

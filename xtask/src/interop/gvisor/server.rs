@@ -1,4 +1,5 @@
-//! gVisor's gofer as the server of a cell: one process that all of the cell's mounts connect to.
+//! A server of gVisor's as the server of a cell: one process that all of the cell's mounts connect
+//! to.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,10 +20,20 @@ use crate::suite::{Health, Place, Site};
 /// How long the gofer may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Which of gVisor's servers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Which {
+    /// Its gofer.
+    Lisafs,
+    /// That of its package p9, with host files behind it that are our own.
+    P9,
+}
+
 /// The place of one cell.
 pub(super) struct Gofer {
+    which: Which,
     /// Mount options beside the usual ones.
-    options: &'static str,
+    options: String,
     mode: InteropMode,
     base: TempDir,
     server: Arc<Mutex<Running>>,
@@ -38,19 +49,26 @@ struct Running {
 impl Gofer {
     pub(super) fn start(
         programs: &Programs,
-        options: &'static str,
+        which: Which,
+        options: &str,
         mode: InteropMode,
     ) -> Result<Gofer> {
         // The gofer reaches sockets by their path, of which there may be 107 bytes.
         let base = tempfile::Builder::new().prefix("gofer-go-").tempdir()?;
         fs::create_dir(base.path().join("export"))?;
-        let mut command = programs.server();
-        command.args(["-host-uds", "all"]);
+        let mut command = match which {
+            Which::Lisafs => programs.server(),
+            Which::P9 => programs.p9_server(),
+        };
+        if which == Which::Lisafs {
+            command.args(["-host-uds", "all"]);
+        }
         command.args([base.path().join("socket"), base.path().join("export")]);
         let mut server = Server::start(command, None)?;
         server.ready_line(PATIENCE)?;
         Ok(Gofer {
-            options,
+            which,
+            options: options.to_owned(),
             mode,
             base,
             server: Arc::new(Mutex::new(Running {
@@ -69,9 +87,12 @@ impl Gofer {
 impl Place for Gofer {
     fn traits(&self) -> ServerTraits {
         ServerTraits {
-            name: "gVisor's gofer".to_owned(),
+            name: match self.which {
+                Which::Lisafs => "gVisor's gofer".to_owned(),
+                Which::P9 => "gVisor's p9 server".to_owned(),
+            },
             runs_as_root: true,
-            makes_fifos: false,
+            makes_fifos: self.which == Which::P9,
             links_symlinks: true,
         }
     }
@@ -82,9 +103,9 @@ impl Place for Gofer {
         let dir = self.base.path().join("export").join(&name);
         fs::create_dir(&dir)?;
         let socket = self.socket();
-        let (mode, extra) = (self.mode.name(), self.options);
+        let (mode, extra) = (self.mode.name(), &self.options);
         let address = format!("trans=unix,address={}", socket.display());
-        let options = format!("{address},aname=/{name},cache={mode},lisafs=true{extra}");
+        let options = format!("{address},aname=/{name},cache={mode},{extra}");
         let server = self.server.clone();
         Ok(Site {
             dir,
