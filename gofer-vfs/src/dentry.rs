@@ -96,6 +96,9 @@ impl Dentry {
             self.inode.sb.mounts.note_cut();
         }
         self.inode.unbind(self);
+        if self.inode.key.is_synthetic() {
+            self.inode.sb.synthetics.name_gone(self);
+        }
         if state == INVALID {
             // The caller references it too, so none of these is the last.
             drop(self.inode.sb.watches.cut_off(self));

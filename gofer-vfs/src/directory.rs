@@ -1,5 +1,6 @@
 //! Listings of directories: snapshots, and the cache of snapshots.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -182,9 +183,27 @@ fn read_all(cx: &Context<'_>, node: &Node) -> Res<Listing> {
             }
             read => {
                 read?;
+                add_synthetic(node, &mut listing);
                 listing.shrink();
                 return Ok(listing);
             }
+        }
+    }
+}
+
+/// Adds the files of this client alone that the server did not list.
+fn add_synthetic(node: &Node, listing: &mut Listing) {
+    let children = node.synthetic_children();
+    if children.is_empty() {
+        return;
+    }
+    let all = 0..listing.entries.len();
+    let listed: HashSet<Vec<u8>> = all
+        .filter_map(|index| Some(listing.get(index)?.1.to_vec()))
+        .collect();
+    for (name, child) in children {
+        if !listed.contains(&name) {
+            listing.push(child.ino(), &name, Some(child.file_type()));
         }
     }
 }

@@ -193,7 +193,8 @@ impl Filesystem {
     pub fn statfs(&self, cx: &Context<'_>, at: At<'_>) -> Result<StatFs> {
         self.run("statfs", at.path, || {
             let node = self.walk_to_end(cx, at, Follow::Yes)?;
-            let mut numbers = node.remote().stat_fs(&cx.call())?;
+            let real = node.nearest_real();
+            let mut numbers = real.remote().stat_fs(&cx.call())?;
             numbers.fs_type = V9FS_MAGIC;
             if numbers.name_length == 0 {
                 numbers.name_length = NAME_MAX as u64;
@@ -272,6 +273,7 @@ impl Filesystem {
             }
             sb.times.drain(true);
             sb.watches.remove_all(&sb.counters, true);
+            sb.synthetics.clear();
             evict_all(sb, true);
             sb.listings.clear();
             let flushed = sb.remote.flush_closes(&cx.call());
@@ -301,6 +303,7 @@ impl Drop for Mounted {
         drop(self.sb.mounts.take_all());
         self.sb.times.drain(true);
         self.sb.watches.remove_all(&self.sb.counters, false);
+        self.sb.synthetics.clear();
         evict_all(&self.sb, true);
         self.sb.listings.clear();
     }

@@ -13,6 +13,7 @@ use crate::flags::Access;
 use crate::locks::{self, HANDLES};
 use crate::remote::{OpenMode, Promptness, RemoteFile, RemoteHandle};
 use crate::superblock::{Failure, Res, Superblock};
+use crate::synthetic::PipeEnd;
 
 /// A handle of the server, with the descriptor that came with it if any.
 pub(crate) struct Handle {
@@ -40,10 +41,17 @@ impl Handle {
             prompt: AtomicBool::new(sb.mode.close_promptly()),
             sb: sb.clone(),
         });
-        if access.can_write() {
+        // What the server does not know it cannot bring to stable storage either.
+        if access.can_write() && handle.pipe_end().is_none() {
             sb.register_writable(handle.serial, &handle);
         }
         handle
+    }
+
+    /// The end of a synthetic fifo that this is.
+    pub(crate) fn pipe_end(&self) -> Option<&PipeEnd> {
+        let any: &dyn std::any::Any = &*self.remote;
+        any.downcast_ref()
     }
 
     /// Opens `file` on the server.

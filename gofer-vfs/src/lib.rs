@@ -53,10 +53,12 @@ mod reconnect;
 pub mod remote;
 mod resolve;
 mod revalidate;
+mod socket;
 mod special;
 mod stats;
 mod superblock;
 mod sync;
+mod synthetic;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -82,6 +84,7 @@ pub use name::Name;
 pub use notify::{Event, EventMask, Notifier, NotifierImage, WatchImage};
 pub use options::{LockPlace, MountOptions, OptionError, Trans};
 pub use permissions::{AccessMask, Caps, Credentials};
-pub use remote::{Cancel, Capabilities, FileKey, LockKind, Traffic};
+pub use remote::{Cancel, Capabilities, FileKey, LockKind, SocketType, Traffic};
 pub use resolve::{StepSource, WalkStep};
+pub use socket::Listener;
 pub use stats::Stats;

@@ -25,6 +25,7 @@
 //! | [`MOUNTS`] | one per filesystem | what is mounted in it, and what it is mounted on |
 //! | [`PAGES`] | one per cached file | its pages, shared by readers |
 //! | [`WATCHES`] | one per filesystem | who watches which inode |
+//! | [`SYNTHETIC`] | one per filesystem | the files that exist in this client alone |
 //!
 //! # Rules
 //!
@@ -37,8 +38,8 @@
 //!   own at most.
 //! - The list of files whose times wait to be sent ([`crate::times`]) has a lock without a rank:
 //!   nothing else is locked while it is held.
-//! - Who waits for an advisory lock has a lock without a rank for the outcome, and so has a queue
-//!   of events: nothing else is locked while it is held.
+//! - Who waits for an advisory lock has a lock without a rank for the outcome, and so have queues
+//!   of events and all that is in a synthetic file: nothing else is locked while it is held.
 //! - Dentries, inodes, remote files and handles are dropped with no lock of rank `CHILDREN` or
 //!   below held: dropping may take any of them.
 //! - Attribute replies are applied without a lock over the call: see [`crate::metadata`].
@@ -68,6 +69,7 @@ pub(crate) const FILE_LOCKS: Rank = 19;
 pub(crate) const MOUNTS: Rank = 20;
 pub(crate) const PAGES: Rank = 21;
 pub(crate) const WATCHES: Rank = 22;
+pub(crate) const SYNTHETIC: Rank = 23;
 
 /// The last rank that may be held while the server is waited for.
 #[cfg(debug_assertions)]

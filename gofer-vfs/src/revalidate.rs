@@ -36,6 +36,13 @@ pub(crate) struct Checked {
 ///
 /// The attributes of `start` are refreshed too; it is never cut off.
 pub(crate) fn revalidate(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Checked> {
+    if start.is_synthetic() {
+        // So is all that is in it, and nobody else changes that.
+        return Ok(Checked {
+            count: chain.len(),
+            ..Checked::default()
+        });
+    }
     let mut chain = chain;
     let mut calls = 0;
     for _ in 0..ATTEMPTS_MAX {
@@ -80,6 +87,13 @@ fn tree_changed(failure: Failure) -> bool {
 fn check(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Option<Checked>> {
     let sb = start.sb();
     sb.counters.revalidations.one();
+    let synthetic = chain.iter().position(|known| known.node.is_synthetic());
+    let chain = match synthetic {
+        Some(0) => return check_synthetic(cx, start, chain).map(Some),
+        // Its turn comes when the walk is there.
+        Some(at) => chain.get(..at).unwrap_or(chain),
+        None => chain,
+    };
     let mut names = Vec::with_capacity(chain.len());
     for known in chain {
         names.push((Name::new(known.name)?, known.node.named_remote()));
@@ -119,6 +133,35 @@ fn check(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Option<Chec
         parent = &known.node;
     }
     Ok((!outdated).then_some(checked))
+}
+
+/// A file of this client alone gives way to one of the server's that has its name (semantics 6.5).
+fn check_synthetic(cx: &Context<'_>, dir: &Node, chain: &[Known<'_>]) -> Res<Checked> {
+    let Some(known) = chain.first() else {
+        return Ok(Checked::default());
+    };
+    let mut there = None;
+    let name = Name::new(known.name)?;
+    let walked = dir
+        .remote()
+        .walk(&cx.call(), &[name], &mut |found| there = Some(found));
+    match (walked, there) {
+        (_, Some(found)) => {
+            cut_off(dir, known);
+            let directory = found.attr.file_type == FileType::Directory;
+            dir.notify_name(EventMask::CREATE, known.name, directory);
+            Ok(Checked::default())
+        }
+        (Ok(_), None) => Ok(Checked {
+            count: chain.len(),
+            ..Checked::default()
+        }),
+        (Err(error), None) if error.errno == Errno::ENOENT => Ok(Checked {
+            count: chain.len(),
+            ..Checked::default()
+        }),
+        (Err(error), None) => Err(error.into()),
+    }
 }
 
 /// Takes the server's attributes on, and tells those who watch the file what others changed.

@@ -34,6 +34,14 @@ pub(crate) fn open(
     let sb = node.sb();
     let file = node.remote();
     let waits = node.file_type() == FileType::Fifo && !flags.contains(OpenFlags::NONBLOCK);
+    if waits && node.is_synthetic() {
+        let end = node.open_synthetic_fifo(access)?;
+        let handle = Handle::new(sb, Arc::new(end), access);
+        if let Some(end) = handle.pipe_end() {
+            end.wait_for_partner(cx)?;
+        }
+        return Ok(handle);
+    }
     let handle = loop {
         match Handle::open(sb, cx, &*file, access, false) {
             Err(failure) if waits && failure.errno() == Errno::ENXIO => pause(cx)?,
@@ -148,7 +156,7 @@ pub(crate) fn read_stream(
         };
         match outcome {
             Err(failure) if blocks && failure.errno() == Errno::EAGAIN => {
-                wait_ready(cx, handle, PollFlags::IN)?;
+                wait_ready(cx, handle, PollFlags::IN, into.len())?;
             }
             Err(failure) if failure.errno() == Errno::EINTR && handle.host_fd().is_some() => {}
             outcome => return outcome,
@@ -184,7 +192,7 @@ pub(crate) fn write_stream(
                 if !blocks {
                     break;
                 }
-                match wait_ready(cx, handle, PollFlags::OUT) {
+                match wait_ready(cx, handle, PollFlags::OUT, rest.len()) {
                     Err(failure) if done == 0 => return Err(failure),
                     Err(_) => break,
                     Ok(()) => {}
@@ -201,8 +209,15 @@ pub(crate) fn write_stream(
     Ok(done)
 }
 
-/// Waits until the handle may be ready: with its descriptor, else by trying again soon.
-fn wait_ready(cx: &Context<'_>, handle: &Handle, flags: PollFlags) -> Res<()> {
+/// Waits until the handle may be ready for `len` bytes: with its descriptor, else by trying again
+/// soon.
+fn wait_ready(cx: &Context<'_>, handle: &Handle, flags: PollFlags, len: usize) -> Res<()> {
+    if let Some(end) = handle.pipe_end() {
+        return match flags {
+            PollFlags::IN => end.wait_readable(cx),
+            _ => end.wait_writable(cx, len),
+        };
+    }
     match handle.host_fd() {
         Some(fd) => wait(cx, Some((fd, flags)), None),
         None => pause(cx),

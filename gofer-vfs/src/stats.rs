@@ -64,6 +64,8 @@ counters! {
     remote_reads,
     /// Write calls made to the server.
     remote_writes,
+    /// Files that exist in this client alone.
+    synthetic_files,
     /// Watches for events.
     watches,
     /// Advisory locks that are held.

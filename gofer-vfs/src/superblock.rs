@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use crate::attr::Timestamp;
 use crate::clock::Clock;
+use crate::dentry::Node;
 use crate::dentry_cache::DentryCache;
 use crate::directory::ListingCache;
 use crate::error::Errno;
@@ -22,6 +23,7 @@ use crate::page_cache::Budget;
 use crate::reconnect::Moves;
 use crate::remote::{Capabilities, Fate, FileKey, RemoteError, RemoteEvents, RemoteFilesystem};
 use crate::stats::Counters;
+use crate::synthetic::Synthetics;
 use crate::times::Times;
 
 /// Why something inside this crate failed. Becomes an [`crate::Error`] where an operation ends.
@@ -91,6 +93,7 @@ pub(crate) struct Superblock {
     pub(crate) times: Times,
     pub(crate) mounts: Mounts,
     pub(crate) watches: Watches,
+    pub(crate) synthetics: Synthetics,
     pub(crate) file_locks: FileLocks,
     pub(crate) lock_owners: OwnerNumbers,
     /// Renames under way.
@@ -134,6 +137,7 @@ impl Superblock {
             times: Times::new(this.clone()),
             mounts: Mounts::default(),
             watches: Watches::new(),
+            synthetics: Synthetics::new(),
             file_locks: FileLocks::new(),
             lock_owners: OwnerNumbers::new(),
             moves: Moves::default(),
@@ -154,6 +158,12 @@ impl Superblock {
     /// The time, where this client's clock stamps files; `None` where the server's does.
     pub(crate) fn stamp(&self) -> Option<Timestamp> {
         self.mode.client_clock().then(|| self.clock.now())
+    }
+
+    /// As [`Superblock::stamp`] for one file: those of this client alone have no other clock.
+    pub(crate) fn stamp_of(&self, node: &Node) -> Option<Timestamp> {
+        let ours = node.is_synthetic() || self.mode.client_clock();
+        ours.then(|| self.clock.now())
     }
 
     /// The inode number shown for a file: the server's own on the root's device, else one that

@@ -14,9 +14,10 @@ use crate::name::Name;
 use crate::notify::EventMask;
 use crate::ops::check_change_names;
 use crate::permissions::{Caps, check_link, new_file};
-use crate::remote::{Found, New};
+use crate::remote::{Found, New, Owner, RemoteSocket, SocketType};
 use crate::resolve::{Form, Last, Walk};
 use crate::superblock::{Failure, Res};
+use crate::synthetic::{Endpoint, LocalSocket, Synthetic};
 
 /// The longest target of a symbolic link, in bytes.
 const TARGET_MAX: usize = 4095;
@@ -26,6 +27,16 @@ impl Filesystem {
     pub fn mkdir(&self, cx: &Context<'_>, at: At<'_>, mode: u16) -> Result<()> {
         self.run("mkdir", at.path, || {
             self.make(cx, at, New::Dir, mode & 0o1777).map(drop)
+        })
+    }
+
+    /// As [`Filesystem::mkdir`], to mount something on. A directory that the server does not make,
+    /// whatever its reason, is made in this client alone: it is in listings and can be removed and
+    /// renamed, but nothing but such directories can be made in it (`EPERM`).
+    pub fn mkdir_mount_point(&self, cx: &Context<'_>, at: At<'_>, mode: u16) -> Result<()> {
+        self.run("mkdir", at.path, || {
+            self.make_even(cx, at, New::Dir, mode & 0o1777, true)
+                .map(drop)
         })
     }
 
@@ -132,6 +143,18 @@ impl Filesystem {
     }
 
     fn make(&self, cx: &Context<'_>, at: At<'_>, new: New<'_>, mode: u16) -> Res<Option<Node>> {
+        self.make_even(cx, at, new, mode, false)
+    }
+
+    /// `mount_point`: a directory that is made in this client alone if it cannot be on the server.
+    fn make_even(
+        &self,
+        cx: &Context<'_>,
+        at: At<'_>,
+        new: New<'_>,
+        mode: u16,
+        mount_point: bool,
+    ) -> Res<Option<Node>> {
         let directory = new == New::Dir;
         let mut creation = Creation::begin(cx, at, self.root_ref(), directory)?;
         creation.check_parent(cx)?;
@@ -144,9 +167,48 @@ impl Filesystem {
         let (owner, mode) = new_file(cx.creds, &parent, directory, mode);
         let links = i64::from(directory);
         creation.finish(links, Origin::Made, cx, |dir, name| {
-            let made = dir.remote().make(&cx.call(), name, new, mode, owner)?;
-            Ok(made)
+            match dir.remote().make(&cx.call(), name, new, mode, owner) {
+                Err(error) if may_be_synthetic(dir, &new, error.errno, mount_point) => {
+                    stand_in(cx, dir, name, &new, mode, owner, None).map(Some)
+                }
+                made => Ok(made?),
+            }
         })
+    }
+
+    /// Makes a socket and binds it: see [`Filesystem::bind`].
+    pub(crate) fn bind_name(
+        &self,
+        cx: &Context<'_>,
+        at: At<'_>,
+        kind: SocketType,
+        mode: u16,
+    ) -> Res<(Node, Box<dyn RemoteSocket>)> {
+        let mut creation = Creation::begin(cx, at, self.root_ref(), false)?;
+        creation.check_parent(cx)?;
+        let parent = creation.walk.dir.inode().attr();
+        let (owner, mode) = new_file(cx.creds, &parent, false, mode);
+        let mut socket: Option<Box<dyn RemoteSocket>> = None;
+        let made = creation.finish(0, Origin::Made, cx, |dir, name| {
+            let bound = dir.remote().bind(&cx.call(), name, kind, mode, owner);
+            match bound {
+                Err(error) if !dir.is_synthetic() && cannot_bind(error.errno) => {
+                    let local = LocalSocket::new(kind)?;
+                    let endpoint = Some(local.endpoint());
+                    socket = Some(Box::new(local));
+                    stand_in(cx, dir, name, &New::Socket, mode, owner, endpoint).map(Some)
+                }
+                bound => {
+                    let (found, bound) = bound?;
+                    socket = Some(bound);
+                    Ok(Some(found))
+                }
+            }
+        })?;
+        match made.zip(socket) {
+            Some(both) => Ok(both),
+            None => Err(Errno::EIO.into()),
+        }
     }
 
     fn make_link(&self, cx: &Context<'_>, target: &[u8], at: At<'_>) -> Res<Option<Node>> {
@@ -188,6 +250,8 @@ impl Filesystem {
         creation.check_parent(cx)?;
         let refused = if source.inode().is_dir() {
             Some(Errno::EPERM)
+        } else if source.is_synthetic() {
+            Some(Errno::EOPNOTSUPP)
         } else if attr.nlink == 0 {
             Some(Errno::ENOENT)
         } else if attr.nlink >= u64::from(u32::MAX) {
@@ -226,6 +290,46 @@ impl Filesystem {
         }
         made
     }
+}
+
+/// Whether the client makes a file that the server does not (semantics 7.1, 7.2). Servers refuse
+/// sockets and fifos so that nobody reaches the host through them.
+fn may_be_synthetic(dir: &Node, new: &New<'_>, errno: Errno, mount_point: bool) -> bool {
+    match new {
+        New::Dir => mount_point && errno != Errno::EEXIST,
+        New::Fifo | New::Socket => errno == Errno::EPERM && !dir.is_synthetic(),
+        _ => false,
+    }
+}
+
+/// Errors of servers that bind no sockets.
+fn cannot_bind(errno: Errno) -> bool {
+    matches!(errno, Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM)
+}
+
+/// A file of this client alone in place of one that the server did not make. It may have refused
+/// before it saw that the name exists: `EEXIST`.
+fn stand_in(
+    cx: &Context<'_>,
+    dir: &Node,
+    name: Name<'_>,
+    new: &New<'_>,
+    mode: u16,
+    owner: Owner,
+    endpoint: Option<Endpoint>,
+) -> Res<Found> {
+    let there = fetch_locked(cx, dir, &[name]);
+    match there {
+        Ok(Some(_)) => return Err(Errno::EEXIST.into()),
+        // A mount point is there for whoever mounts, also when the server is not.
+        Err(failure) if *new != New::Dir => return Err(failure),
+        _ => {}
+    }
+    let owner = (
+        owner.uid.unwrap_or(cx.creds.uid),
+        owner.gid.unwrap_or(cx.creds.gid),
+    );
+    Ok(Synthetic::found(dir.sb(), new, mode, owner, endpoint)?)
 }
 
 /// What mknod makes.
@@ -371,6 +475,9 @@ pub(crate) fn enter(
     let node = Node::new(Some(dir), name.as_bytes(), inode, found.file);
     if let Ok(Some(replaced)) = dir.publish(name.as_bytes(), &node, |_| true) {
         replaced.invalidate_below();
+    }
+    if node.is_synthetic() {
+        sb.synthetics.hold(&node);
     }
     Some(node)
 }

@@ -47,7 +47,8 @@ impl Superblock {
     /// `links` directories were added.
     fn touch_names(&self, dir: &Node, links: i64) {
         self.names_changed(dir);
-        let now = self.stamp();
+        dir.synthetic_names_changed(links);
+        let now = self.stamp_of(dir);
         dir.inode().change(|meta| {
             if let Some(now) = now {
                 meta.touch_mtime(now);
@@ -81,7 +82,8 @@ fn is_atime_old(attr: &Attr, now: Timestamp) -> bool {
 fn lost_name(child: &Node) -> bool {
     let inode = child.inode();
     let sb = child.sb();
-    let now = sb.stamp();
+    let now = sb.stamp_of(child);
+    child.synthetic_unlinked();
     let last = inode.live_remote().is_none();
     let left = inode.change(|meta| {
         let Some(now) = now else {

@@ -114,9 +114,12 @@ fn remove_from(
     }
     dir.inode().about_to_change();
     let file = child.as_ref().map(Node::remote);
-    let asked = dir
-        .remote()
-        .unlink(&cx.call(), name, what == What::Directory, file.as_deref());
+    let asked = match child {
+        Some(child) if child.is_synthetic() => Ok(()),
+        _ => dir
+            .remote()
+            .unlink(&cx.call(), name, what == What::Directory, file.as_deref()),
+    };
     let sb = dir.sb();
     match asked {
         Ok(()) => {
@@ -166,6 +169,7 @@ fn check_child(cx: &Context<'_>, parent: &Attr, child: &Node, what: What) -> Res
     match what {
         What::File if is_dir => Err(Errno::EISDIR.into()),
         What::Directory if !is_dir => Err(Errno::ENOTDIR.into()),
+        What::Directory if !child.synthetic_children().is_empty() => Err(Errno::ENOTEMPTY.into()),
         What::Directory if child.sb().mode.may_cache_metadata() && child.has_cached_children() => {
             Err(Errno::ENOTEMPTY.into())
         }

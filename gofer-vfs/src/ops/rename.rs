@@ -12,6 +12,7 @@ use crate::lookup::fetch_locked;
 use crate::name::Name;
 use crate::ops::{check_change_names, lost_name};
 use crate::permissions::{AccessMask, check_access, check_sticky};
+use crate::remote::RemoteError;
 use crate::resolve::{Form, Last, Walk};
 use crate::superblock::{Failure, Res, Superblock};
 
@@ -251,6 +252,7 @@ impl Job<'_> {
         if source.is_covered() || target.is_some_and(Node::is_covered) {
             return Err(Errno::EBUSY.into());
         }
+        self.check_synthetic(source, target)?;
         // The `..` of a directory that changes its parent changes, too.
         for moved in [Some(source), target.filter(|_| self.swaps)] {
             if let Some(moved) = moved.filter(|moved| moved.inode().is_dir() && !from.same(to)) {
@@ -265,20 +267,44 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// What has no meaning to the server, or would take more from it than was asked for.
+    fn check_synthetic(&self, source: &Node, target: Option<&Node>) -> Res<()> {
+        if self.swaps && (source.is_synthetic() || target.is_some_and(Node::is_synthetic)) {
+            return Err(Errno::EINVAL.into());
+        }
+        if self.to.0.is_synthetic() && !source.is_synthetic() {
+            return Err(Errno::EPERM.into());
+        }
+        let replaced = target.filter(|_| !self.swaps);
+        if replaced.is_some_and(|replaced| !replaced.synthetic_children().is_empty()) {
+            return Err(Errno::ENOTEMPTY.into());
+        }
+        Ok(())
+    }
+
+    /// Has the server do its part: for a file that it does not know, making room.
+    fn ask(&self, source: &Node, target: Option<&Node>) -> std::result::Result<(), RemoteError> {
+        let ((from, old), (to, new)) = (self.from, self.to);
+        let call = self.cx.call();
+        if source.is_synthetic() {
+            let Some(target) = target.filter(|target| !target.is_synthetic()) else {
+                return Ok(());
+            };
+            let file = target.remote();
+            let directory = target.inode().is_dir();
+            return to.remote().unlink(&call, new, directory, Some(&*file));
+        }
+        let moved = source.remote();
+        from.remote()
+            .rename(&call, old, Some(&*moved), (&*to.remote(), new), self.sent)
+    }
+
     fn carry_out(&self, source: &Node, target: Option<&Node>) -> Res<()> {
         let ((from, old), (to, new)) = (self.from, self.to);
         from.inode().about_to_change();
         to.inode().about_to_change();
         let _moving = self.sb.moves.begin();
-        let moved = source.remote();
-        let asked = from.remote().rename(
-            &self.cx.call(),
-            old,
-            Some(&*moved),
-            (&*to.remote(), new),
-            self.sent,
-        );
-        if let Err(error) = asked {
+        if let Err(error) = self.ask(source, target) {
             let failure = Failure::from(error);
             if failure.is_uncertain() {
                 self.sb.distrust_name(from, old.as_bytes(), Some(source));

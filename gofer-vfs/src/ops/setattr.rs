@@ -57,7 +57,7 @@ pub(crate) fn change_attributes(
     // What is on its way must not make the file longer again.
     let cache = inode.cache().filter(|_| set.size.is_some());
     let _turn = cache.map(PageCache::stop_writing_back);
-    let now = sb.stamp();
+    let now = sb.stamp_of(node);
     let mut send = *set;
     send.uid = set.uid.filter(|uid| *uid != attr.uid);
     send.gid = set.gid.filter(|gid| *gid != attr.gid);

@@ -1,0 +1,464 @@
+//! Files of the client alone, over a server that refuses to make them.
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::attr::FileType;
+use crate::context::Context;
+use crate::flags::OpenFlags;
+use crate::interop::InteropMode;
+use crate::remote::Cancel;
+use crate::testing::Outside;
+use crate::testing::mem_remote::{Fault, MemServer, Op};
+use crate::tests::{EW, Rig, S, Setup};
+use crate::{Device, File, Follow};
+
+const ALL: [InteropMode; 4] = [EW[0], EW[1], S[0], S[1]];
+
+impl Rig {
+    fn mknod(&self, path: &str, file_type: FileType) -> crate::Result<()> {
+        let (cx, device) = (self.cx(), Device::default());
+        self.fs.mknod(&cx, self.at(path), file_type, 0o644, device)
+    }
+
+    /// Makes a fifo or a socket that the server refuses.
+    fn refused(&self, path: &str, file_type: FileType) {
+        self.remote.inject(Op::Make, 0, Fault::Refuse(Errno::EPERM));
+        self.mknod(path, file_type).unwrap();
+    }
+
+    /// Makes a directory that the server refuses.
+    fn refused_dir(&self, path: &str) {
+        self.remote
+            .inject(Op::Make, 0, Fault::Refuse(Errno::EACCES));
+        let made = self.fs.mkdir_mount_point(&self.cx(), self.at(path), 0o755);
+        made.unwrap();
+    }
+
+    fn listed(&self, path: &str) -> Vec<String> {
+        let dir = self.open(path, OpenFlags::DIRECTORY).unwrap();
+        let mut names = Vec::new();
+        let read = dir.read_dir(&self.cx(), &mut |entry| {
+            names.push(String::from_utf8(entry.name.to_vec()).unwrap());
+            ControlFlow::Continue(())
+        });
+        read.unwrap();
+        names.sort();
+        names.split_off(2)
+    }
+}
+
+fn errno<T>(result: crate::Result<T>) -> Option<Errno> {
+    result.err().map(|error| error.errno())
+}
+
+/// A mount used by user 7, whose root anybody may change.
+fn anybodys(mode: InteropMode) -> Rig {
+    let server = MemServer::new();
+    server.outside().chmod(b"", 0o777).unwrap();
+    Setup::new(mode).user(7).mount_on(server)
+}
+
+#[test]
+fn only_what_a_server_may_refuse_is_made_here() {
+    for mode in ALL {
+        let rig = Rig::new(mode);
+        for file_type in [FileType::Fifo, FileType::Socket] {
+            rig.remote.inject(Op::Make, 0, Fault::Refuse(Errno::EACCES));
+            assert_eq!(errno(rig.mknod("x", file_type)), Some(Errno::EACCES));
+        }
+        for file_type in [FileType::Regular, FileType::CharDevice] {
+            rig.remote.inject(Op::Make, 0, Fault::Refuse(Errno::EPERM));
+            assert_eq!(errno(rig.mknod("x", file_type)), Some(Errno::EPERM));
+        }
+        rig.remote.inject(Op::Make, 0, Fault::Refuse(Errno::EPERM));
+        assert_eq!(errno(rig.mkdir("x")), Some(Errno::EPERM));
+        // Refused before it was seen that it is there.
+        rig.outside.write(b"there", b"").unwrap();
+        rig.remote.inject(Op::Make, 0, Fault::Refuse(Errno::EPERM));
+        assert_eq!(
+            errno(rig.mknod("there", FileType::Fifo)),
+            Some(Errno::EEXIST)
+        );
+        assert_eq!(rig.fs.stats().synthetic_files, 0);
+        rig.refused("fifo", FileType::Fifo);
+        assert_eq!(
+            errno(rig.mknod("fifo", FileType::Fifo)),
+            Some(Errno::EEXIST)
+        );
+        assert!(!rig.outside.exists(b"fifo"));
+        assert_eq!(rig.fs.stats().synthetic_files, 1);
+    }
+}
+
+#[test]
+fn attributes_are_kept_here_by_our_clock() {
+    for mode in ALL {
+        let rig = anybodys(mode);
+        rig.refused("fifo", FileType::Fifo);
+        rig.refused_dir("dir");
+        rig.refused("socket", FileType::Socket);
+        for (path, mode, nlink) in [("fifo", 0o644, 1), ("dir", 0o755, 2), ("socket", 0o644, 1)] {
+            let attr = rig.attr(path);
+            assert_eq!(
+                (attr.mode, attr.nlink, attr.size),
+                (mode, nlink, 0),
+                "{path}"
+            );
+            assert_eq!((attr.uid, attr.gid), (7, 7));
+            assert!(attr.mtime.sec >= 2_000_000_000 && attr.mask.contains(AttrMask::BTIME));
+        }
+        rig.calls();
+        let set = SetAttr {
+            mode: Some(0o600),
+            mtime: Some(SetTime::Now),
+            ..SetAttr::default()
+        };
+        let node = rig
+            .fs
+            .resolve(&rig.cx(), rig.at("fifo"), Follow::No)
+            .unwrap();
+        rig.calls();
+        rig.fs.set_attr_node(&rig.cx(), &node, &set).unwrap();
+        let stat = rig.fs.stat_node(&rig.cx(), &node).unwrap();
+        assert_eq!(stat.attr.mode, 0o600);
+        assert_eq!(rig.calls(), [], "{mode:?}");
+        let numbers = rig.fs.statfs(&rig.cx(), rig.at("dir")).unwrap();
+        assert!(numbers.block_size > 0);
+        let x = &b"user.x"[..];
+        let no = Follow::No;
+        assert_eq!(
+            errno(rig.fs.get_xattr(&rig.cx(), rig.at("dir"), no, x, 0)),
+            Some(Errno::ENODATA)
+        );
+        let flags = XattrFlags::empty();
+        let set = rig
+            .fs
+            .set_xattr(&rig.cx(), rig.at("dir"), no, x, b"", flags);
+        assert_eq!(errno(set), Some(Errno::EPERM));
+        let listed = rig.fs.list_xattr(&rig.cx(), rig.at("dir"), no).unwrap();
+        assert_eq!(listed, Vec::<Vec<u8>>::new());
+    }
+}
+
+#[test]
+fn a_synthetic_directory_holds_synthetic_directories_only() {
+    for mode in ALL {
+        let rig = Rig::new(mode);
+        rig.refused_dir("d");
+        rig.outside.write(b"f", b"").unwrap();
+        rig.calls();
+        assert_eq!(errno(rig.mkdir("d/x")), Some(Errno::EPERM));
+        assert_eq!(errno(rig.mknod("d/x", FileType::Fifo)), Some(Errno::EPERM));
+        assert_eq!(errno(rig.symlink("f", "d/x")), Some(Errno::EPERM));
+        assert_eq!(errno(rig.link("f", "d/x")), Some(Errno::EPERM));
+        assert_eq!(errno(rig.create("d/x")), Some(Errno::EPERM));
+        let flags = RenameFlags::empty();
+        let moved = rig.fs.rename(&rig.cx(), rig.at("f"), rig.at("d/f"), flags);
+        assert_eq!(errno(moved), Some(Errno::EPERM));
+        assert_eq!(errno(rig.lstat("d/none")), Some(Errno::ENOENT));
+        let calls = rig.calls();
+        assert!(
+            !calls
+                .iter()
+                .any(|op| matches!(op, Op::Make | Op::Create | Op::Rename | Op::Link))
+        );
+        let before = rig.attr("d").nlink;
+        rig.fs
+            .mkdir_mount_point(&rig.cx(), rig.at("d/e"), 0o700)
+            .unwrap();
+        assert_eq!(rig.attr("d").nlink, before + 1);
+        assert_eq!(rig.listed("d"), ["e"]);
+        assert_eq!(errno(rig.rmdir("d")), Some(Errno::ENOTEMPTY));
+        rig.rmdir("d/e").unwrap();
+        assert_eq!(rig.attr("d").nlink, before);
+        rig.rmdir("d").unwrap();
+        assert_eq!(rig.listed(""), ["f"]);
+        assert_eq!(rig.fs.stats().synthetic_files, 0);
+    }
+}
+
+#[test]
+fn listings_show_them_once_and_caches_do_not_lose_them() {
+    for mode in ALL {
+        let rig = Setup::new(mode).limit(0).mount();
+        rig.mkdir("d").unwrap();
+        rig.outside.write(b"d/real", b"").unwrap();
+        rig.refused("d/fifo", FileType::Fifo);
+        rig.fs.drop_caches();
+        assert_eq!(rig.listed("d"), ["fifo", "real"]);
+        rig.calls();
+        assert_eq!(rig.attr("d/fifo").file_type, FileType::Fifo);
+        // What the server would agree to is refused all the same.
+        rig.outside.unlink(b"d/real").unwrap();
+        rig.remote.take_log();
+        assert_eq!(errno(rig.rmdir("d")), Some(Errno::ENOTEMPTY), "{mode:?}");
+        assert!(!rig.calls().contains(&Op::Unlink));
+        assert_eq!(errno(rig.link("d/fifo", "other")), Some(Errno::EOPNOTSUPP));
+        rig.unlink("d/fifo").unwrap();
+        assert!(!rig.calls().contains(&Op::Unlink));
+        assert_eq!(errno(rig.lstat("d/fifo")), Some(Errno::ENOENT));
+        rig.rmdir("d").unwrap();
+    }
+}
+
+#[test]
+fn renames_stay_here_but_for_what_is_in_the_way() {
+    for mode in ALL {
+        let rig = Rig::new(mode);
+        rig.mkdir("d").unwrap();
+        rig.outside.write(b"there", b"").unwrap();
+        rig.outside.mkdir(b"full").unwrap();
+        rig.outside.write(b"full/x", b"").unwrap();
+        rig.refused("fifo", FileType::Fifo);
+        rig.refused_dir("dir");
+        rig.refused_dir("dir2");
+        let flags = RenameFlags::empty();
+        let rename = |old, new| errno(rig.fs.rename(&rig.cx(), rig.at(old), rig.at(new), flags));
+        assert_eq!(rename("fifo", "d/fifo"), None);
+        assert!(!rig.remote.take_log().contains(&Op::Rename));
+        assert_eq!(rig.listed("d"), ["fifo"]);
+        assert_eq!(rename("d/fifo", "there"), None);
+        assert!(!rig.outside.exists(b"there"));
+        assert_eq!(rig.attr("there").file_type, FileType::Fifo);
+        assert_eq!(rename("dir", "full"), Some(Errno::ENOTEMPTY));
+        rig.fs
+            .mkdir_mount_point(&rig.cx(), rig.at("dir2/sub"), 0o700)
+            .unwrap();
+        assert_eq!(rename("d", "dir2"), Some(Errno::ENOTEMPTY));
+        assert_eq!(rename("dir", "dir2/sub/x"), None);
+        assert_eq!(rig.listed("dir2/sub"), ["x"]);
+        // A real file takes the place of one that is not.
+        rig.outside.write(b"real", b"1").unwrap();
+        assert_eq!(rename("real", "there"), None);
+        assert_eq!(rig.attr("there").file_type, FileType::Regular);
+        assert_eq!(rig.fs.stats().synthetic_files, 3);
+    }
+}
+
+#[test]
+fn a_file_of_the_server_wins_where_others_may_make_one() {
+    for mode in S {
+        let rig = Rig::new(mode);
+        rig.refused_dir("d");
+        rig.fs
+            .mkdir_mount_point(&rig.cx(), rig.at("d/e"), 0o755)
+            .unwrap();
+        rig.refused("fifo", FileType::Fifo);
+        rig.calls();
+        rig.lstat("d/e").unwrap();
+        assert_eq!(rig.calls(), [Op::Walk], "one look at the first name");
+        rig.outside.mkdir(b"d").unwrap();
+        rig.outside.write(b"d/real", b"").unwrap();
+        rig.outside.write(b"fifo", b"content").unwrap();
+        assert_eq!(rig.listed(""), ["d", "fifo"]);
+        assert_eq!(rig.attr("fifo").file_type, FileType::Regular);
+        assert_eq!(rig.listed("d"), ["real"]);
+        assert_eq!(errno(rig.lstat("d/e")), Some(Errno::ENOENT));
+        assert_eq!(rig.fs.stats().synthetic_files, 0);
+        assert_eq!(rig.remote.misuses(), 0);
+    }
+    for mode in EW {
+        let rig = Rig::new(mode);
+        rig.refused("fifo", FileType::Fifo);
+        rig.outside.write(b"fifo", b"").unwrap();
+        assert_eq!(rig.attr("fifo").file_type, FileType::Fifo);
+        assert_eq!(rig.listed(""), ["fifo"]);
+    }
+}
+
+/// A rig with a synthetic fifo.
+fn with_fifo(mode: InteropMode) -> Rig {
+    let rig = Rig::new(mode);
+    rig.refused("fifo", FileType::Fifo);
+    rig
+}
+
+fn open(rig: &Rig, flags: OpenFlags) -> File {
+    rig.open("fifo", flags).unwrap()
+}
+
+const NONBLOCK: OpenFlags = OpenFlags::NONBLOCK;
+
+#[test]
+fn opening_waits_for_the_other_end_unless_told_not_to() {
+    for mode in ALL {
+        let rig = with_fifo(mode);
+        let write = OpenFlags::WRONLY;
+        assert_eq!(
+            errno(rig.open("fifo", write | NONBLOCK)),
+            Some(Errno::ENXIO)
+        );
+        let reader = open(&rig, NONBLOCK);
+        let writer = open(&rig, write | NONBLOCK);
+        drop((reader, writer));
+        thread::scope(|scope| {
+            let reads = scope.spawn(|| open(&rig, OpenFlags::RDONLY));
+            let writer = open(&rig, write);
+            let reader = reads.join().unwrap();
+            writer.write(&rig.cx(), b"hello").unwrap();
+            let mut into = [0; 9];
+            assert_eq!(reader.read(&rig.cx(), &mut into).unwrap(), 5);
+            assert_eq!(&into[..5], b"hello");
+        });
+        // Both directions need no partner.
+        drop(open(&rig, OpenFlags::RDWR));
+        let cancel = Cancel::new().unwrap();
+        cancel.set();
+        let cx = Context {
+            cancel: Some(&cancel),
+            ..rig.cx()
+        };
+        let given_up = rig.fs.open(&cx, rig.at("fifo"), OpenFlags::RDONLY, 0);
+        assert_eq!(errno(given_up), Some(Errno::EINTR));
+        // Who gave up is no reader any more.
+        assert_eq!(
+            errno(rig.open("fifo", write | NONBLOCK)),
+            Some(Errno::ENXIO)
+        );
+    }
+}
+
+#[test]
+fn a_pipe_ends_breaks_fills_and_forgets_as_the_hosts() {
+    let rig = with_fifo(InteropMode::Exclusive);
+    let cx = rig.cx();
+    let reader = open(&rig, NONBLOCK);
+    let mut into = vec![0; 128 << 10];
+    assert_eq!(reader.read(&cx, &mut into).unwrap(), 0, "no writer yet");
+    let writer = open(&rig, OpenFlags::WRONLY | NONBLOCK);
+    assert_eq!(errno(reader.read(&cx, &mut into)), Some(Errno::EAGAIN));
+    let big = vec![7; 100 << 10];
+    assert_eq!(writer.write(&cx, &big).unwrap(), 64 << 10);
+    assert_eq!(errno(writer.write(&cx, b"x")), Some(Errno::EAGAIN));
+    assert_eq!(reader.read(&cx, &mut into[..1000]).unwrap(), 1000);
+    // A write of up to 4096 bytes is one piece or nothing, a longer one what there is room for.
+    assert_eq!(errno(writer.write(&cx, &big[..4096])), Some(Errno::EAGAIN));
+    assert_eq!(writer.write(&cx, &big[..4097]).unwrap(), 1000);
+    assert_eq!(reader.read(&cx, &mut into).unwrap(), 64 << 10);
+    assert_eq!(
+        errno(reader.read_at(&cx, &mut into, 0)),
+        Some(Errno::ESPIPE)
+    );
+    writer.write(&cx, b"left").unwrap();
+    drop(writer);
+    assert_eq!(reader.read(&cx, &mut into[..2]).unwrap(), 2);
+    drop(reader);
+    // What was left is gone with the last end.
+    let reader = open(&rig, NONBLOCK);
+    assert_eq!(reader.read(&cx, &mut into).unwrap(), 0);
+    let writer = open(&rig, OpenFlags::WRONLY | NONBLOCK);
+    drop(reader);
+    assert_eq!(errno(writer.write(&cx, b"x")), Some(Errno::EPIPE));
+    assert!(writer.sync(&cx, false).is_err());
+    rig.fs.sync(&cx).unwrap();
+}
+
+#[test]
+fn blocking_transfers_wait_for_each_other_and_lose_nothing() {
+    let rig = with_fifo(InteropMode::Shared);
+    let sent: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
+    let both = open(&rig, OpenFlags::RDWR);
+    let (reader, writer) = (open(&rig, OpenFlags::RDONLY), open(&rig, OpenFlags::WRONLY));
+    drop(both);
+    let received = thread::scope(|scope| {
+        let writes = scope.spawn(|| {
+            assert_eq!(writer.write(&rig.cx(), &sent).unwrap(), sent.len());
+            drop(writer);
+        });
+        let mut received = Vec::new();
+        let mut into = vec![0; 10_000];
+        // Giving up in between takes no byte.
+        let late = Context {
+            deadline: Some(Instant::now() - Duration::from_millis(1)),
+            ..rig.cx()
+        };
+        loop {
+            if let Ok(n) = reader.read(&late, &mut into[..10]) {
+                received.extend_from_slice(&into[..n]);
+            }
+            match reader.read(&rig.cx(), &mut into).unwrap() {
+                0 => break,
+                n => received.extend_from_slice(&into[..n]),
+            }
+        }
+        writes.join().unwrap();
+        received
+    });
+    assert!(received == sent);
+}
+
+#[test]
+fn bound_sockets_meet_their_listeners() {
+    for mode in ALL {
+        let rig = Rig::new(mode);
+        let cx = rig.cx();
+        let connect = |kind| rig.fs.connect(&cx, rig.at("s"), kind);
+        let listener = rig
+            .fs
+            .bind(&cx, rig.at("s"), SocketType::Stream, 0o600)
+            .unwrap();
+        let again = rig.fs.bind(&cx, rig.at("s"), SocketType::Stream, 0o600);
+        assert_eq!(errno(again), Some(Errno::EADDRINUSE));
+        assert_eq!(errno(connect(SocketType::Any)), Some(Errno::ECONNREFUSED));
+        listener.listen(&cx, 2).unwrap();
+        assert_eq!(errno(listener.try_accept(&cx)), Some(Errno::EAGAIN));
+        assert_eq!(
+            errno(connect(SocketType::Datagram)),
+            Some(Errno::EPROTOTYPE)
+        );
+        let ours = connect(SocketType::Stream).unwrap();
+        let _second = connect(SocketType::Any).unwrap();
+        assert_eq!(errno(connect(SocketType::Any)), Some(Errno::EAGAIN));
+        let theirs = listener.accept(&cx).unwrap();
+        let mut ours = std::os::unix::net::UnixStream::from(ours);
+        let mut theirs = std::os::unix::net::UnixStream::from(theirs);
+        ours.write_all(b"hello").unwrap();
+        let mut into = [0; 5];
+        theirs.read_exact(&mut into).unwrap();
+        assert_eq!(&into, b"hello");
+        assert_eq!(errno(rig.open("s", OpenFlags::RDWR)), Some(Errno::ENXIO));
+        drop(listener);
+        assert_eq!(errno(connect(SocketType::Any)), Some(Errno::ECONNREFUSED));
+        rig.unlink("s").unwrap();
+        // A socket nobody bound, and what is none.
+        rig.refused("t", FileType::Socket);
+        let refused = rig.fs.connect(&cx, rig.at("t"), SocketType::Any);
+        assert_eq!(errno(refused), Some(Errno::ECONNREFUSED));
+        rig.outside.write(b"f", b"").unwrap();
+        let refused = rig.fs.connect(&cx, rig.at("f"), SocketType::Any);
+        assert_eq!(errno(refused), Some(Errno::ECONNREFUSED));
+    }
+}
+
+#[test]
+fn connecting_needs_permission_to_write() {
+    let rig = anybodys(InteropMode::Exclusive);
+    let cx = rig.cx();
+    let _listener = rig
+        .fs
+        .bind(&cx, rig.at("s"), SocketType::Stream, 0o400)
+        .unwrap();
+    let refused = rig.fs.connect(&cx, rig.at("s"), SocketType::Any);
+    assert_eq!(errno(refused), Some(Errno::EACCES));
+}
+
+#[test]
+fn a_deleted_one_lives_as_long_as_it_is_open() {
+    for mode in ALL {
+        let rig = with_fifo(mode);
+        let cx = rig.cx();
+        let end = open(&rig, OpenFlags::RDWR);
+        rig.unlink("fifo").unwrap();
+        assert_eq!(end.stat(&cx).unwrap().attr.nlink, 0, "{mode:?}");
+        end.write(&cx, b"x").unwrap();
+        assert_eq!(end.read(&cx, &mut [0]).unwrap(), 1);
+        drop(end);
+        // Another by the same name is another.
+        rig.mknod("fifo", FileType::Fifo).unwrap();
+        assert!(rig.outside.exists(b"fifo"));
+        rig.fs.unmount(&cx).unwrap();
+    }
+}
