@@ -243,6 +243,7 @@ fn recordings() {
         let (requests, answers) = relay(Protocol::P9, limits, client::p9_message, true, |stream| {
             let config = gofer_9p::client::Config {
                 version: version.map(str::to_owned),
+                channels: Some(0),
                 ..Default::default()
             };
             gofer_9p::client::connect(stream, config).unwrap()

@@ -47,6 +47,7 @@ pub fn p9(input: &[u8]) {
         let config = gofer_9p::client::Config {
             version: version.map(str::to_owned),
             timeout: Some(PATIENCE),
+            channels: Some(0),
             ..Default::default()
         };
         gofer_9p::client::connect(stream, config).ok()

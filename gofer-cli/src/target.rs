@@ -180,6 +180,7 @@ impl Target {
                 uname: self.uname.clone(),
                 n_uname: number,
                 timeout: self.timeout,
+                channels: options.channels,
                 tracer,
                 connector: self.connector(),
             };

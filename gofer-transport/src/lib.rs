@@ -4,6 +4,7 @@
 //!   carry descriptors where the kernel allows it.
 //! - [`PacketSocket`]: a Unix seqpacket socket, for descriptors that travel beside a channel.
 //! - [`FdQueue`]: received descriptors, owned and bounded.
+//! - [`Channel`]: both as a client uses them, with the connection they belong to.
 //! - [`DetachedMount`]: a copy of a mount whose descriptors lead nowhere else.
 //! - [`Mapping`]: a range of a file in memory, read and written without signals.
 //! - [`MemoryFile`]: a file in memory that is read at the speed of memory.
@@ -16,6 +17,7 @@
 #![deny(unsafe_code)]
 
 mod cancel;
+mod channel;
 pub mod codec;
 mod fds;
 pub mod flipcall;
@@ -28,6 +30,7 @@ mod stream;
 mod trace;
 
 pub use cancel::{Cancel, Wait, Watch};
+pub use channel::{Channel, ChannelEnd};
 pub use fds::{FdQueue, inherit};
 pub use mapping::Mapping;
 pub use memory::MemoryFile;

@@ -31,6 +31,7 @@ pub fn connect(stream: Stream, options: &MountOptions) -> Result<Arc<dyn RemoteF
             version: options.version.clone(),
             uname: b"root".to_vec(),
             n_uname: Some(0),
+            channels: options.channels,
             timeout: Some(CALL_TIMEOUT),
             ..Default::default()
         };

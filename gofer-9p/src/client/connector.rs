@@ -11,6 +11,7 @@ use gofer_vfs::Errno;
 use gofer_vfs::remote::{Call, RemoteError, RemoteResult};
 use parking_lot::{Mutex, RwLock};
 
+use super::channels;
 use super::negotiate::{self, Agreed, Link};
 use super::session::{Lasting, Session};
 use super::{CONNECT_TIMEOUT, ConnectError};
@@ -65,6 +66,11 @@ impl Line {
         }
     }
 
+    /// Opens the channels of the connection in use.
+    pub(super) fn open_channels(&self, call: &Call<'_>) {
+        channels::open(&self.session(), call, self.lasting.channels);
+    }
+
     /// The connection in use.
     pub(super) fn session(&self) -> Arc<Session> {
         self.session.read().clone()
@@ -95,6 +101,11 @@ impl Line {
             fail(error.errno())
         })?;
         let new = Session::new(stream, self.agreed, epoch, self.lasting.clone());
+        let call = Call {
+            deadline: Some(deadline),
+            ..*call
+        };
+        channels::open(&new, &call, self.lasting.channels);
         let old = std::mem::replace(&mut *self.session.write(), new);
         old.supersede();
         tracing::info!(epoch, "connected again");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gofer_transport::codec::Reader;
-use gofer_transport::{Wait, Watch};
+use gofer_transport::{Channel, Wait, Watch};
 use gofer_vfs::Errno;
 use gofer_vfs::remote::{RemoteError, RemoteResult};
 use parking_lot::MutexGuard;
@@ -16,8 +16,8 @@ use super::incoming::{End, Reading, Sink};
 use super::session::{Session, State};
 use super::table::{Effect, Reply, Violation};
 use crate::wire::{
-    Data, Fid, Message, Request, Rlerror, TMessage, Tag, Tflush, Tlconnect, Tlcreate, Tlopen,
-    Tread, Tucreate,
+    Data, Fid, Message, Request, Rlerror, TMessage, Tag, Tchannel, Tflush, Tlconnect, Tlcreate,
+    Tlopen, Tread, Tucreate,
 };
 
 /// Most requests in one exchange. More could fill both directions of the socket.
@@ -105,6 +105,7 @@ impl<'s> Exchange<'s> {
             Tlcreate::KIND,
             Tucreate::KIND,
             Tlconnect::KIND,
+            Tchannel::KIND,
         ]
         .contains(&T::KIND);
         let tag = self
@@ -169,6 +170,19 @@ impl<'s> Exchange<'s> {
             place.pending += new;
             place.left = left;
         }
+        if state.channels.has_left() {
+            drop(state);
+            self.session.settle_channels();
+            state = self.session.lock();
+        }
+        if self.desk.entries.len() == 1
+            && (new, left) == (1, 0)
+            && self.ended(&state).is_none()
+            && let Some(channel) = state.take_channel()
+        {
+            drop(state);
+            return self.run_over(channel, payload, sink);
+        }
         let result = loop {
             if stage != Stage::Unsent && self.has_enough(&state) {
                 break Ok(());
@@ -220,6 +234,38 @@ impl<'s> Exchange<'s> {
         }
         if left != usize::MAX && self.uncounted > 0 {
             self.session.count_trip(std::mem::take(&mut self.uncounted));
+        }
+        result
+    }
+
+    /// As [`Exchange::run_with`] for a single request, over a channel.
+    fn run_over(
+        &mut self,
+        channel: Arc<Channel>,
+        payload: &[IoSlice<'_>],
+        sink: Option<&mut Sink<'_, '_>>,
+    ) -> RemoteResult<()> {
+        let mut reading = Reading {
+            waiter: Some(self.waiter),
+            sink,
+            wait: &self.wait,
+        };
+        let request = (self.tag(0), &self.desk.out[..]);
+        let session = self.session;
+        let result = session.exchange_over(channel, request, payload, &mut reading);
+        self.desk.out.clear();
+        self.advance(Progress::Unsent, Progress::UnderWay);
+        session.count_trip(1);
+        let mut state = session.lock();
+        match result {
+            Ok(()) => self.collect(&mut state),
+            // The table knows.
+            Err(_) => self.advance(Progress::UnderWay, Progress::GivenUp),
+        }
+        let crowded = state.table.are_clunks_crowded();
+        drop(state);
+        if crowded {
+            session.settle_clunks();
         }
         result
     }

@@ -198,13 +198,7 @@ impl Incoming {
             }
         }
         let Large { header, reply, .. } = large;
-        match reply.placed {
-            Some(count) => session.tracer.line(|| {
-                let data = Data::apart(count);
-                trace::Received(header.tag, Rread { data }.into())
-            }),
-            None => session.trace_reply(header.tag, header.kind, &reply.body),
-        }
+        session.trace_taken(header.tag, &reply);
         Ok((header.tag, reply))
     }
 
@@ -320,6 +314,17 @@ fn counted(
 }
 
 impl Session {
+    /// Writes a line for a reply whose data may be in place.
+    pub(super) fn trace_taken(&self, tag: Tag, reply: &Reply) {
+        match reply.placed {
+            Some(count) => self.tracer.line(|| {
+                let data = Data::apart(count);
+                trace::Received(tag, Rread { data }.into())
+            }),
+            None => self.trace_reply(tag, reply.kind, &reply.body),
+        }
+    }
+
     /// Writes a line for a reply.
     fn trace_reply(&self, tag: Tag, kind: u8, body: &[u8]) {
         if self.tracer.is_on()

@@ -2,12 +2,14 @@
 //!
 //! - `connector`: how to connect again; `negotiate`: the first messages; `session`, `exchange`, `sending`, `incoming`, `table`, `ids`: the
 //!   connection, requests, replies, tags and fids.
+//! - `channels`: shared memory beside the socket.
 //! - `file`, `walk`, `create`, `xattr`: a place in the tree; `handle`: an open file;
 //!   `transfer`: its data.
 //! - `convert`: attributes.
 //!
 //! All calls run on the caller's thread: there is no other.
 
+mod channels;
 mod connector;
 mod convert;
 mod create;
@@ -40,6 +42,7 @@ use gofer_vfs::remote::{
 };
 use gofer_vfs::{Errno, RenameFlags};
 
+pub use self::channels::CHANNELS_MAX;
 use self::connector::Line;
 use self::exchange::EXCHANGE_MAX;
 use self::file::File;
@@ -70,6 +73,10 @@ pub struct Config {
     pub n_uname: Option<u32>,
     /// Bounds every call that has no deadline of its own.
     pub timeout: Option<Duration>,
+    /// The most shared-memory channels beside the socket, where the dialect has them (9P 11) and
+    /// the socket is a Unix socket. 0 uses the socket only; [`CHANNELS_MAX`] is the most. `None`
+    /// is as many as there are CPUs to use them, at most 4.
+    pub channels: Option<u32>,
     /// Gets one line per message.
     pub tracer: Tracer,
     /// How to reach the server again; `None`: a connection that is lost stays lost.
@@ -85,6 +92,7 @@ impl Default for Config {
             uname: Vec::new(),
             n_uname: None,
             timeout: None,
+            channels: None,
             tracer: Tracer::default(),
             connector: None,
         }
@@ -176,6 +184,7 @@ impl Filesystem {
             uname,
             n_uname,
             timeout,
+            channels,
             tracer,
             connector,
             ..
@@ -183,10 +192,15 @@ impl Filesystem {
         let lasting = Lasting {
             tracer,
             timeout,
+            channels,
             counts,
             sinks: Arc::default(),
         };
         let line = Line::new(stream, agreed, connector, lasting);
+        line.open_channels(&Call {
+            deadline: Some(deadline),
+            cancel: None,
+        });
         let capabilities = capabilities(&line.session());
         let names = Arc::new(ByName::default());
         Ok(Filesystem {

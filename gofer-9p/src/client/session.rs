@@ -18,9 +18,10 @@ use gofer_vfs::remote::{Call, Promptness, RemoteError, RemoteEvents, RemoteResul
 use gofer_vfs::{Errno, FileKey, remote};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::channels::Channels;
 use super::convert;
 use super::exchange::{Desk, Exchange};
-use super::incoming::{Incoming, Reading};
+use super::incoming::{End, Incoming, Reading};
 use super::negotiate::Agreed;
 use super::table::{Effect, Table, Violation};
 use crate::trace;
@@ -36,7 +37,7 @@ const GOODBYE_TIME: Duration = Duration::from_millis(500);
 
 /// A connection after its version was agreed on.
 pub(super) struct Session {
-    pub(super) stream: Stream,
+    pub(super) stream: Arc<Stream>,
     pub(super) tracer: Tracer,
     version: Version,
     msize: u32,
@@ -54,6 +55,7 @@ pub(super) struct Session {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) table: Table,
+    pub(super) channels: Channels,
     pub(super) waiters: Vec<Waiter>,
     free_waiters: Vec<usize>,
     /// Waiters that sleep.
@@ -80,6 +82,8 @@ pub(super) struct Sinks(Mutex<Vec<Weak<dyn RemoteEvents>>>);
 pub(super) struct Lasting {
     pub(super) tracer: Tracer,
     pub(super) timeout: Option<Duration>,
+    /// The most channels of a connection, see [`super::Config::channels`].
+    pub(super) channels: Option<u32>,
     pub(super) counts: Arc<Counts>,
     pub(super) sinks: Arc<Sinks>,
 }
@@ -128,13 +132,14 @@ impl Session {
             timeout,
             counts,
             sinks,
+            ..
         } = lasting;
         let state = State {
             incoming: Some(Box::new(Incoming::new(msize))),
             ..State::default()
         };
         Arc::new_cyclic(|me| Session {
-            stream,
+            stream: Arc::new(stream),
             tracer,
             version,
             msize,
@@ -331,12 +336,19 @@ impl Session {
             state.dead = true;
             state.wake_all();
         }
+        self.end_channels();
         tracing::warn!(reason, "9P connection lost");
         self.stream.shutdown();
         let sinks = self.sinks.0.lock().clone();
         for sink in sinks.iter().filter_map(Weak::upgrade) {
             sink.lost(self.epoch);
         }
+    }
+
+    /// Ends the channels and wakes who uses them.
+    fn end_channels(&self) {
+        let channels = self.lock().channels.drain();
+        channels.iter().for_each(|channel| channel.shut_down());
     }
 
     /// Fails the connection because of what the server sent.
@@ -371,6 +383,30 @@ impl Session {
         }
     }
 
+    /// Takes what answers have come on the socket, without waiting: where all requests go over
+    /// channels, nobody else does.
+    pub(super) fn settle_clunks(&self) {
+        let Some(mut incoming) = self.lock().incoming.take() else {
+            return;
+        };
+        let now = Wait {
+            deadline: Some(Instant::now()),
+            cancel: None,
+        };
+        let end = loop {
+            if let Err(end) = incoming.next(self, &mut Reading::for_others(&now)) {
+                break end;
+            }
+        };
+        let mut state = self.lock();
+        state.incoming = Some(incoming);
+        state.hand_on();
+        drop(state);
+        if let End::Lost(reason) = end {
+            self.fail(reason);
+        }
+    }
+
     /// Ends the connection because we want to. Nobody is told that it was lost.
     pub(super) fn shutdown(&self) {
         self.say_goodbye();
@@ -378,6 +414,7 @@ impl Session {
         state.dead = true;
         state.wake_all();
         drop(state);
+        self.end_channels();
         self.stream.shutdown();
     }
 

@@ -24,6 +24,9 @@ const QUARANTINE_MAX: usize = 64;
 /// Most clunks whose answers are outstanding; their answers stay in the socket for a while.
 const CLUNKS_IN_FLIGHT_MAX: usize = 256;
 
+/// From so many on, somebody looks for their answers though nobody waits at the socket.
+const CLUNKS_CROWDED: usize = 32;
+
 /// Reply buffers up to this size are kept for the next request.
 const KEEP_BUFFER_MAX: usize = 64 << 10;
 
@@ -75,6 +78,8 @@ struct Slot {
     takes_fd: bool,
     replied: bool,
     flushing: bool,
+    /// Given up on a channel, where nothing is flushed.
+    left: bool,
     reply: Reply,
 }
 
@@ -129,6 +134,7 @@ impl Table {
                     takes_fd: false,
                     replied: false,
                     flushing: false,
+                    left: false,
                     reply: Reply::default(),
                 });
                 u16::try_from(self.slots.len() - 1).ok()?
@@ -141,7 +147,7 @@ impl Table {
         let slot = self.slots.get_mut(usize::from(index))?;
         slot.owner = waiter.map_or(Owner::Nobody, Owner::Waiter);
         (slot.request, slot.effect, slot.takes_fd) = (request, effect, takes_fd);
-        (slot.replied, slot.flushing) = (false, false);
+        (slot.replied, slot.flushing, slot.left) = (false, false, false);
         Some(Tag(index))
     }
 
@@ -250,6 +256,24 @@ impl Table {
         Some(Tag(tag.0 | FLUSH_BIT))
     }
 
+    /// The waiter gives up a request on a channel, which will be answered there.
+    pub(super) fn leave(&mut self, tag: Tag) {
+        if let Some(slot) = self.slot(tag) {
+            (slot.owner, slot.left) = (Owner::Nobody, true);
+        }
+    }
+
+    /// The channel of a request has failed: nobody knows what became of it. A clunk of its fid
+    /// will do no harm.
+    pub(super) fn lose(&mut self, tag: Tag) {
+        let Some(slot) = self.slot(tag) else { return };
+        let effect = std::mem::replace(&mut slot.effect, Effect::None);
+        if let Effect::Makes { fid, .. } | Effect::Ends { fid, .. } = effect {
+            self.clunks.push_back(Effect::Ends { fid, retire: true });
+        }
+        self.release(tag);
+    }
+
     /// Queues the clunk of a fid that nobody uses any more. Returns how many are queued.
     pub(super) fn queue_clunk(&mut self, fid: Fid) -> usize {
         self.clunks.push_back(Effect::Ends { fid, retire: true });
@@ -271,6 +295,11 @@ impl Table {
             Tclunk { fid }.encode(tag, out);
             each();
         }
+    }
+
+    /// Whether so many clunks are under way that somebody should look for their answers.
+    pub(super) fn are_clunks_crowded(&self) -> bool {
+        self.clunks_in_flight > CLUNKS_CROWDED
     }
 
     /// Whether no clunk waits to be sent or answered.
@@ -305,7 +334,7 @@ impl Table {
     /// Rflush is still to come.
     fn settle(&mut self, tag: Tag) {
         let Some(slot) = self.slot(tag) else { return };
-        let background = slot.owner == Owner::Nobody && !slot.flushing;
+        let background = slot.owner == Owner::Nobody && !slot.flushing && !slot.left;
         let failed = slot.reply.kind == Rlerror::KIND;
         match std::mem::replace(&mut slot.effect, Effect::None) {
             Effect::None => {}

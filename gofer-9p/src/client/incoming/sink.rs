@@ -21,7 +21,7 @@ pub(in crate::client) struct Piece {
 
 impl Sink<'_, '_> {
     /// The buffer at `start`, as far as it is in one piece, at most `len` bytes.
-    pub(super) fn part(&mut self, mut start: usize, len: usize) -> &mut [u8] {
+    pub(in crate::client) fn part(&mut self, mut start: usize, len: usize) -> &mut [u8] {
         for buffer in self.into.iter_mut() {
             if start < buffer.len() {
                 let end = buffer.len().min(start.saturating_add(len));
@@ -47,7 +47,7 @@ impl Sink<'_, '_> {
         }
     }
 
-    pub(super) fn piece(&self, tag: Tag) -> Option<Piece> {
+    pub(in crate::client) fn piece(&self, tag: Tag) -> Option<Piece> {
         self.pieces.iter().find(|piece| piece.tag == tag).copied()
     }
 }

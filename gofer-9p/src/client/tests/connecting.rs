@@ -49,6 +49,7 @@ fn connect(
         asked
     });
     let config = Config {
+        channels: Some(0),
         version: version.map(str::to_owned),
         ..Config::default()
     };

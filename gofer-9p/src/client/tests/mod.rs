@@ -1,6 +1,7 @@
 //! The client against servers that do as they are told, over a socket pair.
 
 mod agreeable;
+mod channels;
 mod connecting;
 mod connecting_again;
 mod data;

@@ -227,6 +227,7 @@ pub(super) fn attached_with<T: Send + 'static>(
     });
     let config = Config {
         version: Some(version.to_string()),
+        channels: config.channels.or(Some(0)),
         ..config
     };
     let filesystem = Filesystem::connect(stream, config).unwrap();
