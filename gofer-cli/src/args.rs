@@ -70,10 +70,12 @@ Keys of -o:
   cache=remote_revalidating anybody may change it: check before use
   cache=none                the same, and each open file has its own handle
   dentry_cache_limit=N      unused names to keep (1000)
-  channels=N                shared-memory channels beside the socket, 0 for none; lisafs only
+  channels=N                shared-memory channels beside a Unix socket, 0 for none
                             (one for each CPU, at most 4)
   locks=local|server        who keeps advisory locks: this client alone (the default), or the
                             server as well (9P)
+  access=any|UID            who may use the mount: everybody (the default), or one user by
+                            number, as whom it is attached (9P); others get EPERM
   directfs                  work on the root's descriptor that the server gives away; lisafs only
   msize=N, version=9P2000.L[.Google.N]   9P only
   dfltuid=N, dfltgid=N      owners of files without one

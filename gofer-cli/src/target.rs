@@ -178,7 +178,8 @@ impl Target {
                 version: options.version.clone(),
                 aname: options.aname.clone(),
                 uname: self.uname.clone(),
-                n_uname: number,
+                // The one who may use the mount is who it is attached for.
+                n_uname: options.access.attach_as().or(number),
                 timeout: self.timeout,
                 channels: options.channels,
                 tracer,

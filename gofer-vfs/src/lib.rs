@@ -82,7 +82,7 @@ pub use mapping::{Mapping, Protection, Sharing};
 pub use mounts::MountPoint;
 pub use name::Name;
 pub use notify::{Event, EventMask, Notifier, NotifierImage, WatchImage};
-pub use options::{LockPlace, MountOptions, OptionError, Trans};
+pub use options::{Admission, LockPlace, MountOptions, OptionError, Trans};
 pub use permissions::{AccessMask, Caps, Credentials};
 pub use remote::{Cancel, Capabilities, FileKey, LockKind, SocketType, Traffic};
 pub use resolve::{StepSource, WalkStep};

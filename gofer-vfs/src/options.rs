@@ -67,6 +67,34 @@ impl LockPlace {
 /// Bytes of memory for cached contents unless told otherwise.
 const PAGE_CACHE_LIMIT: u64 = 256 << 20;
 
+/// Who may use a mount, and so as whom it is attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Admission {
+    /// Everybody, over one attach for all.
+    #[default]
+    Any,
+    /// One user alone, by number, as whom the tree is attached (9P). Others get `EPERM`.
+    Only(u32),
+}
+
+impl Admission {
+    /// `EPERM` for a user who may not use the mount.
+    pub(crate) fn check(self, uid: u32) -> Result<(), Errno> {
+        match self {
+            Admission::Only(only) if only != uid => Err(Errno::EPERM),
+            _ => Ok(()),
+        }
+    }
+
+    /// The number to attach as, if one is asked for.
+    pub fn attach_as(self) -> Option<u32> {
+        match self {
+            Admission::Any => None,
+            Admission::Only(uid) => Some(uid),
+        }
+    }
+}
+
 /// The mount options of one filesystem.
 ///
 /// `Display` prints the string in effect, defaults included, in the order of semantics 2.5. What
@@ -90,11 +118,13 @@ pub struct MountOptions {
     pub version: Option<String>,
     /// How many unused dentries are kept.
     pub dentry_cache_limit: u64,
-    /// The most shared-memory channels beside the socket, 0 for none; lisafs only. `None` is as
-    /// many as suit this machine.
+    /// The most shared-memory channels beside the socket, 0 for none; Unix sockets only. `None` is
+    /// as many as suit this machine.
     pub channels: Option<u32>,
     /// Where advisory locks are kept.
     pub locks: LockPlace,
+    /// Who may use the mount.
+    pub access: Admission,
     /// How many seconds the server may be away before the mount gives up; 0: a connection that
     /// is lost stays lost. 9P over an address only.
     pub reconnect: u32,
@@ -128,6 +158,7 @@ impl MountOptions {
             dentry_cache_limit: 1000,
             channels: None,
             locks: LockPlace::default(),
+            access: Admission::default(),
             reconnect: 0,
             page_cache_limit: PAGE_CACHE_LIMIT,
             force_page_cache: false,
@@ -195,6 +226,9 @@ impl MountOptions {
         if self.locks != LockPlace::default() {
             items.push(("locks", Some(self.locks.name().into())));
         }
+        if let Admission::Only(uid) = self.access {
+            items.push(("access", Some(uid.to_string().into())));
+        }
         if self.reconnect > 0 {
             items.push(("reconnect", Some(self.reconnect.to_string().into())));
         }
@@ -255,7 +289,7 @@ impl FromStr for MountOptions {
 }
 
 /// Every key, in the order of evaluation (semantics 2.3), with its meaning in words.
-const KEYS: [(&str, &str); 20] = [
+const KEYS: [(&str, &str); 21] = [
     ("trans", "how the server is reached: fd, unix or tcp"),
     ("rfdno", "descriptor that is read from"),
     ("wfdno", "descriptor that is written to"),
@@ -281,6 +315,10 @@ const KEYS: [(&str, &str); 20] = [
         "shared-memory channels beside the socket, at most",
     ),
     ("locks", "where advisory locks are kept: local or server"),
+    (
+        "access",
+        "who may use the mount: any, or one user by number",
+    ),
     (
         "reconnect",
         "seconds the server may be away before the mount gives up",

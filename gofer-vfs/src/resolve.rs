@@ -193,6 +193,7 @@ impl<'p> Walk<'p> {
         }
         let absolute = at.path.first() == Some(&b'/');
         let dir = if absolute { root } else { at.dir }.clone();
+        dir.sb().options.access.check(cx.creds.uid)?;
         Ok(Walk {
             cx,
             root,
@@ -564,6 +565,7 @@ impl<'p> Walk<'p> {
 /// old news: the server is asked before.
 #[inline]
 pub(crate) fn check_dir(cx: &Context<'_>, dir: &Node, want: AccessMask) -> Res<()> {
+    dir.sb().options.access.check(cx.creds.uid)?;
     let inode = dir.inode();
     let check = || check_access(cx.creds, &inode.attr(), want);
     if check().is_ok() {

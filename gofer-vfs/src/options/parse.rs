@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use super::{KEYS, LockPlace, MountOptions, OptionError, Trans};
+use super::{Admission, KEYS, LockPlace, MountOptions, OptionError, Trans};
 use crate::error::printable;
 use crate::interop::{InteropMode, UnknownMode};
 
@@ -32,6 +32,9 @@ pub(super) fn parse(text: &[u8]) -> Result<MountOptions> {
             .find(|place| place.name().as_bytes() == word)
             .ok_or_else(|| OptionError::new("locks", bad(&word, "expected local or server")))?;
     }
+    if let Some(word) = items.take("access") {
+        options.access = admission(&word)?;
+    }
     items.unsigned("reconnect", &mut options.reconnect)?;
     items.unsigned("page_cache_limit", &mut options.page_cache_limit)?;
     options.force_page_cache = items.take("force_page_cache").is_some();
@@ -53,6 +56,23 @@ pub(super) fn parse(text: &[u8]) -> Result<MountOptions> {
     }
     items.none_left(&options.trans)?;
     Ok(options)
+}
+
+fn admission(word: &[u8]) -> Result<Admission> {
+    let digits = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    match (word, digits.then(|| number(word)).flatten()) {
+        (b"any", _) => Ok(Admission::Any),
+        // The largest number is nobody's: it says that there is none (9P 2.3).
+        (_, Some(uid)) if uid != u32::MAX => Ok(Admission::Only(uid)),
+        (b"user" | b"client", _) => {
+            let why = "an attach for each user is not supported; expected any or a user's number";
+            Err(OptionError::new("access", bad(word, why)))
+        }
+        _ => Err(OptionError::new(
+            "access",
+            bad(word, "expected any or a user's number"),
+        )),
+    }
 }
 
 fn transport(items: &mut Items) -> Result<Trans> {

@@ -90,6 +90,33 @@ fn numbers_are_plain_decimal_and_fit() {
 }
 
 #[test]
+fn access_is_any_or_one_number() {
+    assert_eq!(parsed("").access, Admission::Any);
+    assert_eq!(parsed("access=any").access, Admission::Any);
+    let options = parsed("access=1000,locks=server");
+    assert_eq!(options.access, Admission::Only(1000));
+    assert!(options.to_string().ends_with(",locks=server,access=1000"));
+    for bad in [
+        "",
+        "user",
+        "client",
+        "-1",
+        "4294967295",
+        "4294967296",
+        "+1",
+        "root",
+    ] {
+        assert_eq!(refused(&format!("{FD},access={bad}")), "access");
+    }
+    let error = MountOptions::parse(format!("{FD},access=client").as_bytes()).unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("an attach for each user is not supported")
+    );
+}
+
+#[test]
 fn unknown_keys_name_the_nearest_known() {
     let error = MountOptions::parse(format!("{FD},cahce=none").as_bytes()).unwrap_err();
     assert_eq!(
@@ -127,6 +154,7 @@ fn the_earlier_in_the_order_of_evaluation_is_reported() {
         ("dentry_cache_limit", "dentry_cache_limit=x"),
         ("channels", "channels=x"),
         ("locks", "locks=maybe"),
+        ("access", "access=user"),
         ("lisafs", "lisafs=x"),
         ("directfs", "directfs=x"),
         ("x", "x"),
@@ -272,6 +300,7 @@ prop_compose! {
         dentry_cache_limit in any::<u64>(),
         channels in any::<Option<u32>>(),
         server_locks in any::<bool>(),
+        only in proptest::option::of(0..u32::MAX),
         reconnect in any::<u32>(),
         page_cache_limit in any::<u64>(),
         flags in any::<[bool; 5]>(),
@@ -297,6 +326,7 @@ prop_compose! {
                 true => LockPlace::Server,
                 false => LockPlace::Local,
             },
+            access: only.map_or(Admission::Any, Admission::Only),
             reconnect: if lasting { reconnect } else { 0 },
             page_cache_limit,
             force_page_cache: flags[0],

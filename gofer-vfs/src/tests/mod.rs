@@ -1,6 +1,7 @@
 //! Tests of the engine against the in-memory server: what each operation costs in round trips,
 //! which error wins, what the caches keep, and what survives races and faults.
 
+mod admission;
 mod budget;
 mod cache;
 mod faults;
@@ -14,7 +15,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::interop::InteropMode;
-use crate::options::{MountOptions, Trans};
+use crate::options::{Admission, MountOptions, Trans};
 use crate::testing::mem_remote::{MemConfig, MemOutside, MemRemote, MemServer, Op};
 use crate::testing::{Outside, TestClock};
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) struct Setup {
     pub(crate) mode: InteropMode,
     pub(crate) limit: u64,
     pub(crate) reconnect: u32,
+    pub(crate) access: Admission,
     pub(crate) config: MemConfig,
     pub(crate) flags: MountFlags,
     pub(crate) creds: Credentials,
@@ -53,6 +55,7 @@ impl Setup {
             mode,
             limit: 1000,
             reconnect: 0,
+            access: Admission::Any,
             config: MemConfig::like_lisafs(),
             flags: MountFlags::default(),
             creds: Credentials::root(),
@@ -95,6 +98,7 @@ impl Setup {
         options.cache = self.mode;
         options.dentry_cache_limit = self.limit;
         options.reconnect = self.reconnect;
+        options.access = self.access;
         options.page_cache_limit = self.page_cache_limit;
         let clock = Arc::new(TestClock::at(2_000_000_000));
         let fs = Filesystem::mount_with_clock(
