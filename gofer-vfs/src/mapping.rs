@@ -111,7 +111,9 @@ impl Area {
         let pin = pin_all(request, cache, reading)?;
         let size = (reading.size)()?;
         let (offset, length) = (request.offset, request.length);
-        let mapped = cache.with_memory(size, |memory| memory.map(offset, length, request.access()));
+        let mapped = cache.with_memory(&reading.inode.sb.pages, size, |memory| {
+            memory.map(offset, length, request.access())
+        });
         match mapped {
             Ok(memory) => Ok(Area {
                 memory,
@@ -155,7 +157,7 @@ impl Area {
         }
         let pin = pin_all(self.request, cache, reading)?;
         let size = (reading.size)()?;
-        let moved = cache.with_memory(size, |memory| {
+        let moved = cache.with_memory(&reading.inode.sb.pages, size, |memory| {
             memory.take_over(&self.memory, self.request.offset)
         });
         if let Err(error) = moved {

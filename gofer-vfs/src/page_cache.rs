@@ -173,11 +173,11 @@ impl PageCache {
     /// Has `work` done with the memory file, which reaches to `size` at least.
     pub(crate) fn with_memory<R>(
         &self,
+        budget: &Budget,
         size: u64,
         work: impl FnOnce(&gofer_transport::MemoryFile) -> std::io::Result<R>,
     ) -> std::io::Result<R> {
-        let mut pages = self.pages.write();
-        work(pages.memory_of(size)?)
+        self.change(budget, |pages| work(pages.memory_of(size)?))
     }
 }
 

@@ -182,16 +182,39 @@ impl Pages {
 
     /// New content that the server has and that is not to take memory: replaces what is cached.
     pub fn update(&mut self, at: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let range = at..at + bytes.len() as u64;
         self.overtake(&range);
         self.dirty.remove(range.clone());
-        let cached: Vec<Range<u64>> = self.valid.iter_in(&range).collect();
+        let mut cached = RangeSet::default();
+        let mapped = self.pins.iter().map(|pin| &pin.range);
+        let mapped = mapped.map(|pin| pin.start.max(range.start)..pin.end.min(range.end));
+        // What is mapped shows the file, also where it has just grown.
+        for part in self.valid.iter_in(&range).chain(mapped) {
+            cached.insert(part);
+        }
+        let cached: Vec<Range<u64>> = cached.iter_in(&range).collect();
         for part in cached {
             let from = (part.start - at) as usize..(part.end - at) as usize;
             let stored = bytes.get(from).map(|from| self.put(part.start, from));
             if !matches!(stored, Some(Ok(()))) {
                 self.valid.remove(part);
             }
+        }
+        self.extend_pins(range.end);
+        self.lengthen(range.end);
+    }
+
+    /// Has mappings reach to the new end of the file.
+    fn lengthen(&self, size: u64) {
+        if !self.pins.is_empty()
+            && let Some(memory) = &self.memory
+            && memory.length() < size
+            && let Err(error) = memory.set_length(size)
+        {
+            tracing::error!(%error, size, "a mapping cannot follow its file");
         }
     }
 
@@ -239,10 +262,12 @@ impl Pages {
         let Some(memory) = &self.memory else {
             return;
         };
-        let follows = memory.length() > size || !self.pins.is_empty();
-        if follows && let Err(error) = memory.set_length(size) {
+        if memory.length() > size
+            && let Err(error) = memory.set_length(size)
+        {
             tracing::error!(%error, size, "the cache cannot follow a new size");
         }
+        self.lengthen(size);
     }
 
     pub fn zero(&mut self, range: Range<u64>) {

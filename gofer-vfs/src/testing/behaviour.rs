@@ -16,10 +16,12 @@ mod concurrency;
 mod create;
 mod data;
 mod directories;
+mod extents;
 mod failure;
 mod file_locks;
 mod links;
 mod lookup;
+mod mapping;
 mod notify;
 mod open;
 mod permissions;
@@ -159,6 +161,8 @@ pub fn cases() -> &'static [Case] {
             create::CASES,
             open::CASES,
             data::CASES,
+            extents::CASES,
+            mapping::CASES,
             remove::CASES,
             rename::CASES,
             attributes::CASES,

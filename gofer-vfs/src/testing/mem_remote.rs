@@ -86,9 +86,19 @@ impl MemServer {
     /// A server with an empty root directory (mode 0755, owner 0), whose clock stands at
     /// 2001-09-09 and moves on by a microsecond at each change.
     pub fn new() -> MemServer {
+        MemServer::with_contents(false)
+    }
+
+    /// As [`MemServer::new`], with contents in files of the host: a descriptor is donated with
+    /// every handle of a regular file, unless [`MemRemote::donate`] says otherwise.
+    pub fn on_host() -> MemServer {
+        MemServer::with_contents(true)
+    }
+
+    fn with_contents(on_host: bool) -> MemServer {
         let clock = Arc::new(TestClock::at(1_000_000_000));
         MemServer {
-            tree: Arc::new(Mutex::new(Tree::new(Arc::clone(&clock)))),
+            tree: Arc::new(Mutex::new(Tree::new(Arc::clone(&clock), on_host))),
             clock,
         }
     }
@@ -154,6 +164,11 @@ impl MemRemote {
     /// Every call of `op` from now on fails with `fault`, until [`MemRemote::heal`].
     pub fn inject_always(&self, op: Op, fault: Fault) {
         self.link.inject_always(op, fault);
+    }
+
+    /// Whether descriptors go with the handles that are opened from now on.
+    pub fn donate(&self, donates: bool) {
+        self.link.set_donates(donates);
     }
 
     /// Forgets all faults that were injected. A dropped connection stays dropped.

@@ -422,6 +422,8 @@ impl World {
 
     /// The end: nothing may be left behind.
     fn finish(mut self) -> Result<(), TestCaseError> {
+        // What was written may not be on the server before.
+        agree!(errno(self.client.fs.sync(&self.client.cx())), Ok(()));
         self.compare_below("")?;
         self.leave_nothing()
     }
@@ -518,6 +520,9 @@ proptest! {
             let _ = world.client_does(op);
             world.remote.heal();
         }
+        // An error of a write that could not be made later is told here; the data is kept, and
+        // now there is nothing in its way.
+        let _ = world.client.fs.sync(&world.client.cx());
         world.compare_with_server("")?;
         world.leave_nothing()?;
     }

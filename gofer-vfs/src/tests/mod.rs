@@ -5,6 +5,7 @@ mod admission;
 mod budget;
 mod cache;
 mod faults;
+mod file_model;
 mod mounts;
 mod order;
 mod races;

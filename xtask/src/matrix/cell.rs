@@ -35,6 +35,8 @@ pub enum Protocol {
     Google,
     /// lisafs over its channels.
     Lisafs,
+    /// lisafs over its channels, with contents cached although descriptors are donated.
+    LisafsPages,
     /// lisafs over its socket only.
     LisafsSocket,
     /// lisafs with direct file access.
@@ -43,10 +45,11 @@ pub enum Protocol {
 
 impl Protocol {
     /// Every protocol, in the order of the grid's rows.
-    pub const ALL: [Protocol; 5] = [
+    pub const ALL: [Protocol; 6] = [
         Protocol::Plain,
         Protocol::Google,
         Protocol::Lisafs,
+        Protocol::LisafsPages,
         Protocol::LisafsSocket,
         Protocol::LisafsDirect,
     ];
@@ -57,6 +60,7 @@ impl Protocol {
             Protocol::Plain => "9p2000.L",
             Protocol::Google => "9p-google",
             Protocol::Lisafs => "lisafs",
+            Protocol::LisafsPages => "lisafs-pages",
             Protocol::LisafsSocket => "lisafs-socket",
             Protocol::LisafsDirect => "lisafs-direct",
         }
@@ -66,7 +70,10 @@ impl Protocol {
     fn served_as(self) -> &'static str {
         match self {
             Protocol::Plain | Protocol::Google => "9p",
-            Protocol::Lisafs | Protocol::LisafsSocket | Protocol::LisafsDirect => "lisafs",
+            Protocol::Lisafs
+            | Protocol::LisafsPages
+            | Protocol::LisafsSocket
+            | Protocol::LisafsDirect => "lisafs",
         }
     }
 
@@ -80,6 +87,7 @@ impl Protocol {
             Protocol::Plain => "version=9P2000.L",
             Protocol::Google => "version=9P2000.L.Google.13",
             Protocol::Lisafs => "lisafs=true",
+            Protocol::LisafsPages => "force_page_cache,lisafs=true",
             Protocol::LisafsSocket => "lisafs=true,channels=0",
             Protocol::LisafsDirect => "lisafs=true,directfs",
         }
@@ -115,6 +123,9 @@ impl Transport {
 pub(super) fn impossible(protocol: Protocol, transport: Transport) -> Option<&'static str> {
     if protocol.is_lisafs() && transport == Transport::Tcp {
         return Some("lisafs passes descriptors, and TCP cannot carry them");
+    }
+    if protocol == Protocol::LisafsPages && transport != Transport::Unix {
+        return Some("one transport shows what the page cache does");
     }
     (protocol == Protocol::LisafsDirect && !can_donate_roots())
         .then_some("copying a mount needs CAP_SYS_ADMIN and Linux 5.12")

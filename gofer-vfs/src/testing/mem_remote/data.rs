@@ -1,17 +1,136 @@
-//! Contents of a regular file: sparse, in pages.
+//! Contents of a regular file: sparse, in pages, or in a file of the host that a descriptor can be
+//! donated of.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, Mode, OFlags, SeekFrom, fallocate, fstat, ftruncate, memfd_create,
+};
+
+use crate::flags::Access;
 
 const PAGE: u64 = 4096;
 
-/// Bytes of a file. Pages that were never written are holes.
+/// Bytes of a file.
+pub(super) enum Data {
+    Pages(Pages),
+    Host(OwnedFd),
+}
+
+impl Data {
+    pub fn new(on_host: bool) -> Data {
+        match on_host {
+            false => Data::Pages(Pages::default()),
+            true => {
+                let file = memfd_create(c"gofer-test", MemfdFlags::CLOEXEC);
+                Data::Host(file.expect("a file in memory"))
+            }
+        }
+    }
+
+    /// A descriptor of the file on the host, if it is there, with these rights.
+    pub fn donate(&self, access: Access) -> Option<OwnedFd> {
+        let Data::Host(file) = self else {
+            return None;
+        };
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+        let flags = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::Write => OFlags::WRONLY,
+            Access::ReadWrite => OFlags::RDWR,
+        };
+        rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).ok()
+    }
+
+    pub fn size(&self) -> u64 {
+        match self {
+            Data::Pages(pages) => pages.size(),
+            Data::Host(file) => fstat(file).map_or(0, |stat| stat.st_size as u64),
+        }
+    }
+
+    /// Allocated 512-byte units.
+    pub fn blocks(&self) -> u64 {
+        match self {
+            Data::Pages(pages) => pages.blocks(),
+            Data::Host(file) => fstat(file).map_or(0, |stat| stat.st_blocks as u64),
+        }
+    }
+
+    /// Reads what there is at `offset`; returns how much that was.
+    pub fn read(&self, into: &mut [u8], offset: u64) -> usize {
+        match self {
+            Data::Pages(pages) => pages.read(into, offset),
+            Data::Host(file) => {
+                let mut done = 0;
+                while let Ok(n @ 1..) =
+                    rustix::io::pread(file, &mut into[done..], offset + done as u64)
+                {
+                    done += n;
+                }
+                done
+            }
+        }
+    }
+
+    /// Writes all of `from` at `offset`.
+    pub fn write(&mut self, mut from: &[u8], mut offset: u64) {
+        match self {
+            Data::Pages(pages) => pages.write(from, offset),
+            Data::Host(file) => {
+                while let Ok(n @ 1..) = rustix::io::pwrite(file.as_fd(), from, offset) {
+                    from = &from[n..];
+                    offset += n as u64;
+                }
+            }
+        }
+    }
+
+    /// Cuts or extends.
+    pub fn set_size(&mut self, size: u64) {
+        match self {
+            Data::Pages(pages) => pages.set_size(size),
+            Data::Host(file) => ftruncate(file, size).expect("a size that a file can have"),
+        }
+    }
+
+    /// Makes a range read as zeros.
+    pub fn zero(&mut self, offset: u64, len: u64) {
+        match self {
+            Data::Pages(pages) => pages.zero(offset, len),
+            Data::Host(file) => {
+                let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                fallocate(file, mode, offset, len).expect("holes in memory");
+            }
+        }
+    }
+
+    /// The first byte of data (or of a hole) at or after `offset`; `None` when there is none
+    /// before the end. The end counts as a hole.
+    pub fn seek(&self, offset: u64, hole: bool) -> Option<u64> {
+        match self {
+            Data::Pages(pages) => pages.seek(offset, hole),
+            Data::Host(file) => {
+                let to = if hole {
+                    SeekFrom::Hole(offset)
+                } else {
+                    SeekFrom::Data(offset)
+                };
+                rustix::fs::seek(file, to).ok()
+            }
+        }
+    }
+}
+
+/// Bytes in pages. Those that were never written are holes.
 #[derive(Clone, Default)]
-pub(super) struct Data {
+pub(super) struct Pages {
     size: u64,
     pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
 }
 
-impl Data {
+impl Pages {
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -117,7 +236,7 @@ mod tests {
 
     #[test]
     fn holes_read_as_zeros_and_cost_nothing() {
-        let mut data = Data::default();
+        let mut data = Pages::default();
         data.write(b"end", 1 << 32);
         assert_eq!((data.size(), data.blocks()), ((1 << 32) + 3, 8));
         let mut buffer = [1; 6];
@@ -131,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_was_cut_off_reads_as_zeros_when_extended_again() {
-        let mut data = Data::default();
+        let mut data = Pages::default();
         data.write(&[7; 10_000], 0);
         data.set_size(5_000);
         data.set_size(10_000);

@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::ControlFlow;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,6 +23,7 @@ pub(super) struct MemHandle {
     link: Arc<Link>,
     ino: Ino,
     access: Access,
+    donated: Option<OwnedFd>,
     epoch: u32,
     closed: AtomicBool,
 }
@@ -54,12 +55,17 @@ impl MemHandle {
             }
             Content::Directory(_) | Content::Regular(_) => {}
         }
+        let donated = match &tree.get(ino).content {
+            Content::Regular(data) if link.donates() => data.donate(mode.access),
+            _ => None,
+        };
         tree.pin(ino);
         link.handles.fetch_add(1, Ordering::Relaxed);
         Ok(MemHandle {
             link: Arc::clone(link),
             ino,
             access: mode.access,
+            donated,
             epoch: link.epoch(),
             closed: AtomicBool::new(false),
         })
@@ -260,7 +266,7 @@ impl RemoteHandle for MemHandle {
     }
 
     fn host_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+        self.donated.as_ref().map(AsFd::as_fd)
     }
 
     fn close(&self, call: &Call<'_>, when: Promptness) -> RemoteResult<()> {

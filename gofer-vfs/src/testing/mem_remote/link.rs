@@ -97,6 +97,7 @@ const LOG_MAX: usize = 1 << 16;
 pub(super) struct Link {
     pub tree: Arc<Mutex<Tree>>,
     pub config: MemConfig,
+    donates: AtomicBool,
     faults: Mutex<Faults>,
     log: Mutex<Vec<Op>>,
     counts: Mutex<HashMap<Op, u64>>,
@@ -117,6 +118,7 @@ impl Link {
         Link {
             tree,
             config,
+            donates: AtomicBool::new(true),
             faults: Mutex::default(),
             log: Mutex::default(),
             counts: Mutex::default(),
@@ -130,6 +132,15 @@ impl Link {
             misuses: AtomicU64::new(0),
             sinks: Mutex::default(),
         }
+    }
+
+    /// Whether descriptors go with the handles that are opened.
+    pub fn donates(&self) -> bool {
+        self.donates.load(Ordering::Relaxed)
+    }
+
+    pub fn set_donates(&self, donates: bool) {
+        self.donates.store(donates, Ordering::Relaxed);
     }
 
     /// Begins a call that costs a round trip: logs it, runs its hook, meets its fault.

@@ -222,7 +222,10 @@ impl MemOutside {
         (inode.content, inode.attr.file_type) = if directory {
             (Content::Directory(Default::default()), FileType::Directory)
         } else {
-            (Content::Regular(Default::default()), FileType::Regular)
+            (
+                Content::Regular(super::data::Data::new(false)),
+                FileType::Regular,
+            )
         };
         Ok(())
     }

@@ -60,17 +60,20 @@ pub(super) struct Tree {
     next_ino: Ino,
     next_cookie: u64,
     clock: Arc<TestClock>,
+    /// Contents of new files are files of the host.
+    on_host: bool,
     /// Advisory locks, each owner a connection and a number.
     pub locks: HashMap<Ino, RangeLocks<(usize, u32)>>,
 }
 
 impl Tree {
-    pub fn new(clock: Arc<TestClock>) -> Tree {
+    pub fn new(clock: Arc<TestClock>, on_host: bool) -> Tree {
         let mut tree = Tree {
             inodes: HashMap::new(),
             next_ino: ROOT,
             next_cookie: 1,
             clock,
+            on_host,
             locks: HashMap::new(),
         };
         let root = tree.insert(&New::Dir, 0o755, 0, 0, ROOT);
@@ -168,7 +171,10 @@ impl Tree {
                 Content::Directory(BTreeMap::new()),
                 None,
             ),
-            New::Regular => (FileType::Regular, Content::Regular(Data::default()), None),
+            New::Regular => {
+                let data = Data::new(self.on_host);
+                (FileType::Regular, Content::Regular(data), None)
+            }
             New::Symlink(target) => (FileType::Symlink, Content::Symlink(target.into()), None),
             New::Fifo => {
                 let fifo = Content::Fifo {
