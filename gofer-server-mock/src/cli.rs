@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigExport};
 use crate::host::{Fifos, Policy, Sockets, Users};
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 use crate::listen::Address;
 use crate::sandbox;
 use crate::server::Protocol;
@@ -77,6 +77,12 @@ pub(crate) struct Serve {
     /// capabilities it does not need [default: auto].
     #[arg(long, value_name = "MODE")]
     pub(crate) sandbox: Option<sandbox::Mode>,
+    /// How much clients may ask for; repeatable. Connections at a time (256), and of each connection
+    /// handles (65536; one more is EMFILE), requests in progress (64), shared-memory channels (one
+    /// for each processor, 2 to 4), bytes of a message-size (2093056; 9P never more than 1 MiB) and
+    /// seconds of patience with one that takes no replies (30).
+    #[arg(long = "limit", value_name = "NAME=NUMBER")]
+    pub(crate) limits: Vec<Limit>,
     /// Read exports and limits from a TOML file; flags beat it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -301,9 +307,13 @@ impl Serve {
             .map(|export| shared.plan(export))
             .collect::<Result<_, _>>()?;
         refuse_shared_endpoints(&exports)?;
+        let mut limits = config.limits.into();
+        self.limits
+            .iter()
+            .for_each(|limit| limit.apply(&mut limits));
         Ok(Plan {
             exports,
-            limits: config.limits.into(),
+            limits,
             sandbox: self.sandbox.or(config.sandbox).unwrap_or_default(),
         })
     }

@@ -15,6 +15,7 @@
 //! requests = 64
 //! channels = 4
 //! message-size = 2093056
+//! patience = 30            # seconds
 //!
 //! [[export]]
 //! root = "/srv/data"
@@ -25,17 +26,15 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
 use crate::cli::{FifosArg, Mode, ProtocolArg, SocketsArg, UsersArg, descriptor};
-use crate::limits::Limits;
+use crate::limits::{Limit, Limits};
 use crate::listen::Address;
 use crate::run::reason;
 use crate::sandbox;
-
-/// More channels than this serve nobody: each has a thread and a window of its own.
-const CHANNELS_MAX: usize = 64;
 
 /// A whole file.
 #[derive(Deserialize, Default, Debug)]
@@ -80,6 +79,7 @@ pub(crate) struct ConfigLimits {
     requests: Option<Count>,
     channels: Option<usize>,
     message_size: Option<MessageSize>,
+    patience: Option<Count>,
 }
 
 impl From<ConfigLimits> for Limits {
@@ -93,11 +93,13 @@ impl From<ConfigLimits> for Limits {
             channels: config
                 .channels
                 .unwrap_or(default.channels)
-                .min(CHANNELS_MAX),
+                .min(Limit::CHANNELS_MAX),
             message_size: config
                 .message_size
                 .map_or(default.message_size, |MessageSize(size)| size),
-            ..default
+            patience: config.patience.map_or(default.patience, |Count(count)| {
+                Duration::from_secs(count as u64)
+            }),
         }
     }
 }

@@ -188,9 +188,11 @@ impl Reader<'_, '_> {
 
     /// Leaves a request to a worker.
     fn leave(&mut self, session: Arc<Session>, incoming: &Incoming<'_>) {
-        // Queueing may wait for a thread.
+        // Queueing may wait for a thread. A client that leaves its replies waits with its requests.
         self.send_batch(incoming.alone);
+        self.connection.replies.wait_for_room(BACKLOG_MAX);
         let job = Job {
+            reply: bytes_moved(incoming).min(session.msize()) as usize,
             session,
             header: incoming.header,
             body: incoming.body.to_vec(),

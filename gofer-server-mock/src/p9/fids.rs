@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use gofer_9p::wire::{Fid, XattrFlags};
 use parking_lot::Mutex;
@@ -130,6 +130,8 @@ impl Target {
 pub(super) struct Fids {
     table: Mutex<HashMap<Fid, Target>>,
     max: usize,
+    /// The log has been told that there are too many.
+    told: AtomicBool,
     xattr_bytes: Arc<AtomicUsize>,
 }
 
@@ -139,6 +141,7 @@ impl Fids {
         Fids {
             table: Mutex::new(HashMap::with_capacity(FIDS_USUAL.min(max))),
             max,
+            told: AtomicBool::new(false),
             xattr_bytes: Arc::default(),
         }
     }
@@ -155,10 +158,7 @@ impl Fids {
         if fid == Fid::NONE || table.contains_key(&fid) {
             return Err(Errno::INVAL);
         }
-        if table.len() >= self.max {
-            return Err(Errno::MFILE);
-        }
-        Ok(())
+        self.check_room(table.len())
     }
 
     /// Makes `fid`; errors as [`Fids::check_new`].
@@ -167,11 +167,24 @@ impl Fids {
         if fid == Fid::NONE || table.contains_key(&fid) {
             return Err(Errno::INVAL);
         }
-        if table.len() >= self.max {
-            return Err(Errno::MFILE);
-        }
+        self.check_room(table.len())?;
         table.insert(fid, target);
         Ok(())
+    }
+
+    /// `EMFILE` when there are `count` fids and that is the limit, which the log is told once.
+    fn check_room(&self, count: usize) -> Result<()> {
+        if count < self.max {
+            return Ok(());
+        }
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let limit = self.max;
+            tracing::warn!(
+                limit,
+                "a client has all the fids it may have (limit: handles)"
+            );
+        }
+        Err(Errno::MFILE)
     }
 
     /// Turns `fid` from `old` into `new`; `EINVAL` when it is not `old` any more, because another

@@ -228,7 +228,7 @@ impl<'a> Replies<'a> {
         match self.line.lock().starved {
             true => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "the client takes no replies",
+                "the client takes no replies (limit: patience)",
             )),
             false => Ok(()),
         }

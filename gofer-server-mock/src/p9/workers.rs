@@ -15,7 +15,7 @@ use super::session::Session;
 /// How long a thread waits for more work before it ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Most bytes of requests that wait for a thread. Beyond it the reader stops; below it, a Tflush
+/// Most bytes of requests that wait for a thread, and of their replies. Beyond it the reader stops; below it, a Tflush
 /// gets through to requests that have not begun.
 const WAITING_BYTES: usize = 4 << 20;
 
@@ -28,11 +28,13 @@ pub(super) struct Job {
     pub(super) session: Arc<Session>,
     pub(super) header: Header,
     pub(super) body: Vec<u8>,
+    /// Bytes that its reply may have.
+    pub(super) reply: usize,
 }
 
 impl Job {
     fn size(&self) -> usize {
-        self.body.len() + JOB_BYTES
+        self.body.len() + self.reply + JOB_BYTES
     }
 }
 

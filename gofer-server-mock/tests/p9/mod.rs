@@ -6,4 +6,5 @@ mod client;
 mod concurrency;
 mod deviations;
 mod hostile;
+mod load;
 mod transcripts;

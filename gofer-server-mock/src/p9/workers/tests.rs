@@ -13,6 +13,7 @@ fn job(tag: u16, size: usize) -> Job {
     let limits = Limits::default();
     let session = Session::new(export, Version::Base, 8192, &limits, TransportKind::Unix);
     Job {
+        reply: 0,
         session: Arc::new(session),
         header: Header {
             size: (HEADER_SIZE + size) as u32,
