@@ -70,6 +70,7 @@ Keys of -o:
   cache=remote_revalidating anybody may change it: check before use
   cache=none                the same, and each open file has its own handle
   dentry_cache_limit=N      unused names to keep (1000)
+  revalidate_after=MS       shared modes: trust a check of names for so long (0)
   channels=N                shared-memory channels beside a Unix socket, 0 for none
                             (one for each CPU, at most 4)
   locks=local|server        who keeps advisory locks: this client alone (the default), or the

@@ -1,6 +1,7 @@
 //! Where this client's time comes from.
 
-use std::time::SystemTime;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::attr::Timestamp;
 
@@ -9,6 +10,12 @@ use crate::attr::Timestamp;
 pub trait Clock: Send + Sync {
     /// The time now. Never blocks.
     fn now(&self) -> Timestamp;
+
+    /// Time since some moment in the past, that never goes back and is not set by anybody.
+    fn monotonic(&self) -> Duration {
+        static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGIN.elapsed()
+    }
 }
 
 /// The clock of the machine.

@@ -11,22 +11,27 @@
 //! that map's lock; and a dentry is marked as destroyed under the same lock. So nobody can take
 //! a reference to a dentry that is about to go.
 
+mod absent;
 mod children;
 mod name;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, Ordering};
 
 use crate::attr::FileType;
 use crate::dentry_cache::Seat;
+use crate::freshness::Moment;
 use crate::inode::Inode;
 use crate::locks::{ANCESTRY, Mutex};
 use crate::reconnect::note_dentry;
 use crate::remote::{FileKey, Promptness, RemoteFile};
 use crate::superblock::Superblock;
 
-pub(crate) use children::{Child, Directory};
+#[cfg(test)]
+pub(crate) use absent::ABSENT_TOTAL_MAX;
+pub(crate) use absent::AbsentDirectories;
+pub(crate) use children::{Child, Directory, hash};
 use name::SmallName;
 
 /// In place of a number of references: the dentry is gone for good.
@@ -50,6 +55,8 @@ pub(crate) struct Dentry {
     refs: AtomicI32,
     /// Its place in the [`DentryCache`](crate::dentry_cache::DentryCache).
     pub(crate) seat: Seat,
+    /// When the server last confirmed the name, and the attributes with it: a [`Moment`].
+    checked: AtomicU32,
     state: AtomicU8,
     /// Another filesystem is mounted on it.
     covered: AtomicBool,
@@ -151,7 +158,7 @@ impl Dentry {
         let sb = &self.inode.sb;
         sb.cache.remove(self);
         if let Some(directory) = &self.directory {
-            sb.listings.forget(directory.id);
+            sb.listings.forget(directory.id, &sb.counters);
         }
         self.inode.unbind(self);
         let deleted = self.state.load(Ordering::SeqCst) == DELETED;
@@ -270,6 +277,7 @@ impl Node {
             directory,
             refs: AtomicI32::new(1),
             seat: Seat::default(),
+            checked: AtomicU32::new(Moment::NEVER.0),
             state: AtomicU8::new(LIVE),
             covered: AtomicBool::new(false),
         });
@@ -396,6 +404,17 @@ impl Node {
     #[inline]
     pub(crate) fn directory(&self) -> Option<&Directory> {
         self.0.directory.as_deref()
+    }
+
+    /// The server told of this name and its attributes in answer to a request sent at `moment`.
+    pub(crate) fn set_checked(&self, moment: Moment) {
+        self.0.checked.store(moment.0, Ordering::Relaxed);
+    }
+
+    /// Whether the last check is recent enough to do without another.
+    pub(crate) fn is_fresh(&self) -> bool {
+        let moment = Moment(self.0.checked.load(Ordering::Relaxed));
+        self.sb().freshness.trusts(moment) && self.inode().meta.lock().is_current()
     }
 
     pub(crate) fn same(&self, other: &Node) -> bool {

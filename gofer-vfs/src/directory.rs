@@ -2,21 +2,26 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use hashbrown::HashTable;
 use lru::LruCache;
 
 use crate::attr::FileType;
 use crate::context::Context;
-use crate::dentry::Node;
+use crate::dentry::{Node, hash};
 use crate::error::Errno;
 use crate::handle::Handle;
 use crate::locks::{LISTINGS, Mutex};
 use crate::remote::DirPos;
+use crate::stats::Counters;
 use crate::superblock::{Res, Superblock};
 
 /// Memory that cached listings of one filesystem may take, in bytes.
-const CACHED_BYTES_MAX: usize = 16 << 20;
+pub(crate) const CACHED_BYTES_MAX: usize = 16 << 20;
+
+/// What the index adds to an entry, in bytes.
+const INDEX_BYTES: usize = 8;
 
 /// How often a listing is begun anew because the connection was lost in its middle.
 const ATTEMPTS_MAX: usize = 16;
@@ -39,6 +44,8 @@ pub(crate) struct Listing {
     /// All names, one after the other.
     names: Vec<u8>,
     entries: Vec<Entry>,
+    /// By name; made when the first name is looked for.
+    index: OnceLock<HashTable<u32>>,
 }
 
 struct Entry {
@@ -53,6 +60,7 @@ impl Listing {
         Listing {
             names: Vec::new(),
             entries: Vec::new(),
+            index: OnceLock::new(),
         }
     }
 
@@ -75,8 +83,30 @@ impl Listing {
         Some((entry.ino, name, entry.file_type))
     }
 
+    /// Memory it takes, or will take.
     fn bytes(&self) -> usize {
-        size_of::<Listing>() + self.names.capacity() + self.entries.capacity() * size_of::<Entry>()
+        let entry = size_of::<Entry>() + INDEX_BYTES;
+        size_of::<Listing>() + self.names.capacity() + self.entries.capacity() * entry
+    }
+
+    /// Whether `name` is in the directory (semantics 25.5).
+    pub(crate) fn contains(&self, name: &[u8]) -> bool {
+        let index = self.index.get_or_init(|| self.make_index());
+        let is = |&at: &u32| self.name(at) == name;
+        index.find(hash(name), is).is_some()
+    }
+
+    fn name(&self, at: u32) -> &[u8] {
+        self.get(at as usize).map_or(&[], |entry| entry.1)
+    }
+
+    fn make_index(&self) -> HashTable<u32> {
+        let hash_of = |&at: &u32| hash(self.name(at));
+        let mut index = HashTable::with_capacity(self.entries.len());
+        for at in (0..=u32::MAX).take(self.entries.len()) {
+            index.insert_unique(hash_of(&at), at, hash_of);
+        }
+        index
     }
 
     fn shrink(&mut self) {
@@ -159,7 +189,8 @@ fn snapshot(cx: &Context<'_>, node: &Node) -> Res<Arc<Listing>> {
     }
     let listing = Arc::new(read_all(cx, node)?);
     if sb.mode.may_cache_listing() {
-        sb.listings.put(node.id(), &listing);
+        sb.listings.put(node.id(), &listing, &sb.counters);
+        node.set_listing(Some(&listing));
     }
     Ok(listing)
 }
@@ -253,7 +284,10 @@ impl ListingCache {
         self.0.lock().by_age.get(&dentry).cloned()
     }
 
-    fn put(&self, dentry: u64, listing: &Arc<Listing>) {
+    fn put(&self, dentry: u64, listing: &Arc<Listing>, counters: &Counters) {
+        if listing.bytes() > CACHED_BYTES_MAX {
+            return;
+        }
         let mut cached = self.0.lock();
         cached.bytes += listing.bytes();
         let mut old = vec![cached.by_age.put(dentry, listing.clone())];
@@ -267,33 +301,44 @@ impl ListingCache {
             cached.bytes -= victim.bytes();
             old.push(Some(victim));
         }
+        cached.count(counters);
         drop(cached);
         drop(old);
     }
 
     /// The names in a directory change, or the directory goes.
-    pub(crate) fn forget(&self, dentry: u64) {
+    pub(crate) fn forget(&self, dentry: u64, counters: &Counters) {
         let mut cached = self.0.lock();
         if let Some(old) = cached.by_age.pop(&dentry) {
             cached.bytes -= old.bytes();
+            cached.count(counters);
             drop(cached);
             drop(old);
         }
     }
 
     /// Forgets every listing.
-    pub(crate) fn clear(&self) {
+    pub(crate) fn clear(&self, counters: &Counters) {
         let mut cached = self.0.lock();
         let old = std::mem::replace(&mut cached.by_age, LruCache::unbounded());
         cached.bytes = 0;
+        cached.count(counters);
         drop(cached);
         drop(old);
+    }
+}
+
+impl Cached {
+    fn count(&self, counters: &Counters) {
+        counters.listings.set(self.by_age.len() as u64);
+        counters.listing_bytes.set(self.bytes as u64);
     }
 }
 
 impl Superblock {
     /// What is known of the names in `dir` changed: its listing is no longer true.
     pub(crate) fn names_changed(&self, dir: &Node) {
-        self.listings.forget(dir.id());
+        dir.set_listing(None);
+        self.listings.forget(dir.id(), &self.counters);
     }
 }

@@ -242,7 +242,7 @@ impl Filesystem {
         sb.times.drain(false);
         evict_all(sb, false);
         self.0.root.forget_all_absent();
-        sb.listings.clear();
+        sb.listings.clear(&sb.counters);
         sb.pages.drop_clean();
     }
 
@@ -275,7 +275,7 @@ impl Filesystem {
             sb.watches.remove_all(&sb.counters, true);
             sb.synthetics.clear();
             evict_all(sb, true);
-            sb.listings.clear();
+            sb.listings.clear(&sb.counters);
             let flushed = sb.remote.flush_closes(&cx.call());
             if let Err(error) = flushed {
                 tracing::debug!(errno = %error.errno, "closing handles at unmount failed");
@@ -305,6 +305,6 @@ impl Drop for Mounted {
         self.sb.watches.remove_all(&self.sb.counters, false);
         self.sb.synthetics.clear();
         evict_all(&self.sb, true);
-        self.sb.listings.clear();
+        self.sb.listings.clear(&self.sb.counters);
     }
 }

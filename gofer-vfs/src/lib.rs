@@ -35,6 +35,7 @@ mod file;
 mod file_locks;
 mod filesystem;
 pub mod flags;
+mod freshness;
 mod handle;
 mod inode;
 pub mod interop;

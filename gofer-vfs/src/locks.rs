@@ -26,6 +26,7 @@
 //! | [`PAGES`] | one per cached file | its pages, shared by readers |
 //! | [`WATCHES`] | one per filesystem | who watches which inode |
 //! | [`SYNTHETIC`] | one per filesystem | the files that exist in this client alone |
+//! | [`ABSENT`] | one per filesystem | which directories have absent names |
 //!
 //! # Rules
 //!
@@ -70,6 +71,7 @@ pub(crate) const MOUNTS: Rank = 20;
 pub(crate) const PAGES: Rank = 21;
 pub(crate) const WATCHES: Rank = 22;
 pub(crate) const SYNTHETIC: Rank = 23;
+pub(crate) const ABSENT: Rank = 24;
 
 /// The last rank that may be held while the server is waited for.
 #[cfg(debug_assertions)]

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::dentry::{Child, Node};
 use crate::error::Errno;
+use crate::freshness::Moment;
 use crate::inode::Origin;
 use crate::name::Name;
 use crate::remote::{Found, WalkEnd};
@@ -58,7 +59,11 @@ pub(crate) fn fetch_locked(
     }
     let mut names = names;
     for calls in 1..=ATTEMPTS_MAX {
-        let (then, ticket) = (sb.inodes.now(), sb.ticket());
+        let asked = Asked {
+            then: sb.inodes.now(),
+            ticket: sb.ticket(),
+            moment: sb.freshness.now(),
+        };
         let mut found = Vec::with_capacity(names.len());
         let end = dir
             .remote()
@@ -83,7 +88,7 @@ pub(crate) fn fetch_locked(
         }
         let missing = end == WalkEnd::Missing && found.len() < names.len();
         let complete = found.len();
-        if let Some(mut fetched) = publish_chain(dir, names, found, then, ticket)? {
+        if let Some(mut fetched) = publish_chain(dir, names, found, asked)? {
             fetched.then_missing = missing && fetched.count == complete;
             fetched.calls = calls as u64;
             return Ok(Some(fetched));
@@ -92,6 +97,16 @@ pub(crate) fn fetch_locked(
         names = names.get(..1).unwrap_or(names);
     }
     Err(Errno::EIO.into())
+}
+
+/// When a request was sent.
+#[derive(Clone, Copy)]
+struct Asked {
+    /// See [`crate::inode::InodeTable`].
+    then: u64,
+    /// See [`crate::metadata`].
+    ticket: u64,
+    moment: Moment,
 }
 
 impl Fetched {
@@ -114,8 +129,11 @@ fn publish_chain(
     dir: &Node,
     names: &[Name<'_>],
     found: Vec<Found>,
-    then: u64,
-    ticket: u64,
+    Asked {
+        then,
+        ticket,
+        moment,
+    }: Asked,
 ) -> Res<Option<Fetched>> {
     let sb = dir.sb();
     let mut chain: Vec<Node> = Vec::with_capacity(found.len());
@@ -130,6 +148,7 @@ fn publish_chain(
             _ => break,
         };
         let node = Node::new(Some(parent), name.as_bytes(), inode, file.file.clone());
+        node.set_checked(moment);
         if !chain.is_empty() && parent.publish(name.as_bytes(), &node, |_| true).is_err() {
             break;
         }
@@ -168,6 +187,7 @@ fn publish_chain(
                 Some(there) if same => {
                     if sb.mode.must_revalidate() {
                         there.inode().merge(ticket, attr)?;
+                        there.set_checked(moment);
                     }
                     Ok(Some(Fetched::cached(there)))
                 }

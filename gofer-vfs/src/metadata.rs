@@ -271,6 +271,11 @@ impl Metadata {
         self.changed <= self.applied
     }
 
+    /// Whether nothing was changed through this client since the newest reply.
+    pub(crate) fn is_current(&self) -> bool {
+        self.is_as_told() && !self.is_doubtful()
+    }
+
     /// Records that a local change has completed: replies to earlier requests no longer count.
     pub(crate) fn completed(&mut self, ticket: u64) {
         self.changed = self.changed.max(ticket);

@@ -257,7 +257,7 @@ fn check_unused(root: &Node) -> Res<()> {
         return Err(Errno::EBUSY.into());
     }
     sb.times.drain(false);
-    sb.listings.clear();
+    sb.listings.clear(&sb.counters);
     evict_all(sb, false);
     if root.references() > ROOT_REFS_UNUSED {
         return Err(Errno::EBUSY.into());

@@ -118,6 +118,8 @@ pub struct MountOptions {
     pub version: Option<String>,
     /// How many unused dentries are kept.
     pub dentry_cache_limit: u64,
+    /// Milliseconds for which a check of a cached name is trusted; in shared modes only.
+    pub revalidate_after: u32,
     /// The most shared-memory channels beside the socket, 0 for none; Unix sockets only. `None` is
     /// as many as suit this machine.
     pub channels: Option<u32>,
@@ -156,6 +158,7 @@ impl MountOptions {
             msize: 1 << 20,
             version: None,
             dentry_cache_limit: 1000,
+            revalidate_after: 0,
             channels: None,
             locks: LockPlace::default(),
             access: Admission::default(),
@@ -236,6 +239,12 @@ impl MountOptions {
             let limit = self.page_cache_limit.to_string();
             items.push(("page_cache_limit", Some(limit.into())));
         }
+        if self.revalidate_after != 0 {
+            items.push((
+                "revalidate_after",
+                Some(self.revalidate_after.to_string().into()),
+            ));
+        }
         let flags = [
             ("force_page_cache", self.force_page_cache),
             ("limit_host_fd_translation", self.limit_host_fd_translation),
@@ -289,7 +298,7 @@ impl FromStr for MountOptions {
 }
 
 /// Every key, in the order of evaluation (semantics 2.3), with its meaning in words.
-const KEYS: [(&str, &str); 21] = [
+const KEYS: [(&str, &str); 22] = [
     ("trans", "how the server is reached: fd, unix or tcp"),
     ("rfdno", "descriptor that is read from"),
     ("wfdno", "descriptor that is written to"),
@@ -326,6 +335,10 @@ const KEYS: [(&str, &str); 21] = [
     (
         "page_cache_limit",
         "bytes of memory for cached contents of files",
+    ),
+    (
+        "revalidate_after",
+        "milliseconds for which a check with the server is trusted",
     ),
     (
         "force_page_cache",

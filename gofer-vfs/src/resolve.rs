@@ -233,7 +233,7 @@ impl<'p> Walk<'p> {
         if named && slash && !self.dir.inode().is_dir() {
             return Err(Errno::ENOTDIR.into());
         }
-        if !self.current {
+        if !self.current && !self.dir.is_fresh() {
             self.round_trips += revalidate(self.cx, &self.dir, &[])?.calls;
             self.current = true;
         }
@@ -422,7 +422,8 @@ impl<'p> Walk<'p> {
     }
 
     /// Checks what is cached from here on, in one round trip: up to the end of the path, the
-    /// first name that is not cached, `..`, or a link (semantics 6.2).
+    /// first name that is not cached, `..`, or a link (semantics 6.2). Nothing is asked if all
+    /// of it was checked a moment ago, as [`crate::freshness`] has it.
     fn check_ahead(&mut self) -> Res<()> {
         let text = self.text.clone();
         let mut chain: Vec<Known<'_>> = Vec::new();
@@ -451,6 +452,15 @@ impl<'p> Walk<'p> {
         }
         self.ahead = Ahead::default();
         if chain.is_empty() {
+            return Ok(());
+        }
+        if self.dir.is_fresh() && chain.iter().all(|known| known.node.is_fresh()) {
+            self.ahead = Ahead {
+                count: chain.len(),
+                then_missing: false,
+                source: Some(StepSource::Cache),
+                _pin: chain.pop().map(|known| known.node),
+            };
             return Ok(());
         }
         let checked = revalidate(self.cx, &self.dir, &chain)?;

@@ -98,7 +98,7 @@ fn check(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Option<Chec
     for known in chain {
         names.push((Name::new(known.name)?, known.node.named_remote()));
     }
-    let ticket = sb.ticket();
+    let (ticket, moment) = (sb.ticket(), sb.freshness.now());
     let mut seen: Vec<Seen> = Vec::with_capacity(chain.len() + 1);
     start
         .remote()
@@ -111,6 +111,7 @@ fn check(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Option<Chec
         && own.attr.file_type == start.file_type()
     {
         outdated |= take_on(start, ticket, own.attr)? == Merge::Outdated;
+        start.set_checked(moment);
     }
     let mut checked = Checked::default();
     let mut parent = start;
@@ -129,6 +130,7 @@ fn check(cx: &Context<'_>, start: &Node, chain: &[Known<'_>]) -> Res<Option<Chec
             break;
         };
         outdated |= take_on(&known.node, ticket, same.attr)? == Merge::Outdated;
+        known.node.set_checked(moment);
         checked.count += 1;
         parent = &known.node;
     }

@@ -52,8 +52,16 @@ counters! {
     live_inodes,
     /// Absent names that are remembered.
     negative_entries,
+    /// Directories with absent names to forget when there are too many in all.
+    negative_directories,
     /// Listings served from the cache.
     listing_hits,
+    /// Lookups answered with the absence of a name from a cached listing.
+    listing_absences,
+    /// Listings that are kept.
+    listings,
+    /// Memory they take, in bytes.
+    listing_bytes,
     /// Handles opened on the server.
     remote_opens,
     /// Reads through a donated descriptor.

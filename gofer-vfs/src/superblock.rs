@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::attr::Timestamp;
 use crate::clock::Clock;
-use crate::dentry::Node;
+use crate::dentry::{AbsentDirectories, Node};
 use crate::dentry_cache::DentryCache;
 use crate::directory::ListingCache;
 use crate::error::Errno;
 use crate::file_locks::{FileLocks, OwnerNumbers};
 use crate::filesystem::MountFlags;
+use crate::freshness::Freshness;
 use crate::handle::Handle;
 use crate::inode::{InodeTable, mix};
 use crate::interop::InteropMode;
@@ -86,10 +88,12 @@ pub(crate) struct Superblock {
     pub(crate) mode: InteropMode,
     pub(crate) flags: MountFlags,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) freshness: Freshness,
     pub(crate) counters: Counters,
     pub(crate) inodes: InodeTable,
     pub(crate) cache: DentryCache,
     pub(crate) listings: ListingCache,
+    pub(crate) absent: AbsentDirectories,
     pub(crate) times: Times,
     pub(crate) mounts: Mounts,
     pub(crate) watches: Watches,
@@ -128,12 +132,17 @@ impl Superblock {
             capabilities: remote.capabilities().clone(),
             mode: options.cache,
             cache: DentryCache::new(options.dentry_cache_limit),
+            freshness: Freshness::new(
+                clock.clone(),
+                Duration::from_millis(options.revalidate_after.into()),
+            ),
             remote,
             flags,
             clock,
             counters: Counters::default(),
             inodes: InodeTable::new(),
             listings: ListingCache::new(),
+            absent: AbsentDirectories::default(),
             times: Times::new(this.clone()),
             mounts: Mounts::default(),
             watches: Watches::new(),

@@ -2,7 +2,7 @@
 //! go and move.
 
 use std::hash::BuildHasher;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Weak};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -10,6 +10,7 @@ use lru::LruCache;
 
 use super::name::SmallName;
 use super::{DELETED, Dentry, INVALID, Node, settle};
+use crate::directory::Listing;
 use crate::inode::Inode;
 use crate::locks::{CHILDREN, Mutex, MutexGuard, NAMES, READING, RwLock};
 use crate::superblock::Superblock;
@@ -38,6 +39,8 @@ pub(crate) struct Children {
     present: HashTable<Arc<Dentry>>,
     /// Names known to be absent, oldest out first.
     absent: Option<Box<LruCache<SmallName, ()>>>,
+    /// A listing that is still true: a name that is not in it is absent.
+    listing: Weak<Listing>,
 }
 
 /// What the cache says about a name.
@@ -61,9 +64,14 @@ impl Directory {
         self.children.lock()
     }
 
-    /// Forgets all absent names; returns how many there were.
+    /// Forgets all absent names, and those that a listing tells of; returns how many there were
+    /// of the first.
     pub(super) fn forget_absent(&self) -> u64 {
-        let absent = self.children.lock().absent.take();
+        let mut children = self.children.lock();
+        let absent = children.absent.take();
+        let listing = std::mem::take(&mut children.listing);
+        drop(children);
+        drop(listing);
         absent.map_or(0, |names| names.len() as u64)
     }
 }
@@ -79,8 +87,18 @@ impl Node {
         if let Some(dentry) = children.get(name) {
             return Child::Present(Node::of_child(dentry));
         }
-        match &children.absent {
-            Some(absent) if absent.contains(name) => Child::Absent,
+        if let Some(absent) = &children.absent
+            && absent.contains(name)
+        {
+            return Child::Absent;
+        }
+        match children.listing.upgrade() {
+            Some(listing) if !listing.contains(name) => {
+                // The last one to use it may drop it here: not under the lock.
+                drop(children);
+                self.sb().counters.listing_absences.one();
+                Child::Absent
+            }
             _ => Child::Unknown,
         }
     }
@@ -157,6 +175,7 @@ impl Node {
         if children.get(name).is_some() || self.0.is_dead() {
             return;
         }
+        let is_first = children.absent.is_none();
         let absent = children
             .absent
             .get_or_insert_with(|| Box::new(LruCache::unbounded()));
@@ -166,6 +185,20 @@ impl Node {
         if absent.len() > ABSENT_MAX {
             absent.pop_lru();
             sb.counters.negative_entries.sub(1);
+        }
+        drop(children);
+        if is_first {
+            sb.absent.add(&self.0);
+        }
+        sb.absent.keep_bounded(sb);
+    }
+
+    /// Sets the listing that tells which names there are; `None`: it is not true any more.
+    pub(crate) fn set_listing(&self, listing: Option<&Arc<Listing>>) {
+        if let Some(directory) = self.directory() {
+            let listing = listing.map(Arc::downgrade).unwrap_or_default();
+            let old = std::mem::replace(&mut directory.children.lock().listing, listing);
+            drop(old);
         }
     }
 
@@ -338,7 +371,7 @@ fn settle_former(former: Option<Arc<Dentry>>) {
 
 /// Keyed once per process: names come from others, who could make them collide.
 #[inline]
-fn hash(name: &[u8]) -> u64 {
+pub(crate) fn hash(name: &[u8]) -> u64 {
     static KEYS: LazyLock<hashbrown::DefaultHashBuilder> = LazyLock::new(Default::default);
     KEYS.hash_one(name)
 }

@@ -9,6 +9,7 @@ use crate::filesystem::Filesystem;
 use crate::flags::RenameFlags;
 use crate::locks::{MutexGuard, WriteGuard};
 use crate::lookup::fetch_locked;
+use crate::metadata::Metadata;
 use crate::name::Name;
 use crate::ops::{check_change_names, lost_name};
 use crate::permissions::{AccessMask, check_access, check_sticky};
@@ -329,11 +330,11 @@ impl Job<'_> {
         }
         self.tell(source, target, last);
         self.count_links(source, target);
-        if let Some(now) = self.sb.stamp() {
-            source.inode().change(|meta| meta.touch_ctime(now));
-            if let Some(target) = target.filter(|_| self.swaps) {
-                target.inode().change(|meta| meta.touch_ctime(now));
-            }
+        let now = self.sb.stamp();
+        let other = target.filter(|_| self.swaps);
+        for moved in std::iter::once(source).chain(other) {
+            let touch = |meta: &mut Metadata| now.map(|now| meta.touch_ctime(now));
+            moved.inode().change(touch);
         }
         Ok(())
     }

@@ -94,7 +94,7 @@ fn known_stat(cx: &Context<'_>, node: &Node) -> Res<Stat> {
 /// The attributes; in shared mode the server's, through `own` (a description's own handle) or
 /// any open handle (semantics 13.2).
 pub(crate) fn fresh_stat(cx: &Context<'_>, node: &Node, own: Option<&Handle>) -> Res<Stat> {
-    if node.sb().mode.must_revalidate() {
+    if node.sb().mode.must_revalidate() && !node.is_fresh() {
         node.inode().refresh(cx, &*node.remote(), own)?;
         return Ok(shown(node));
     }

@@ -6,6 +6,7 @@ use crate::dentry::Node;
 use crate::error::{Errno, Result};
 use crate::filesystem::Filesystem;
 use crate::flags::XattrFlags;
+use crate::metadata::Metadata;
 use crate::notify::EventMask;
 use crate::permissions::{AccessMask, S_ISVTX, acts_as_owner, check_access};
 use crate::superblock::{Failure, Res};
@@ -155,9 +156,9 @@ pub(crate) fn remove(cx: &Context<'_>, node: &Node, name: &[u8]) -> Res<()> {
 /// A changed attribute changes the change time.
 fn changed(node: &Node, outcome: Res<()>) -> Res<()> {
     outcome?;
-    if let Some(now) = node.sb().stamp() {
-        node.inode().change(|meta| meta.touch_ctime(now));
-    }
+    let now = node.sb().stamp();
+    let touch = |meta: &mut Metadata| now.map(|now| meta.touch_ctime(now));
+    node.inode().change(touch);
     node.notify(EventMask::ATTRIB);
     Ok(())
 }

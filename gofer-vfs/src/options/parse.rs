@@ -37,6 +37,11 @@ pub(super) fn parse(text: &[u8]) -> Result<MountOptions> {
     }
     items.unsigned("reconnect", &mut options.reconnect)?;
     items.unsigned("page_cache_limit", &mut options.page_cache_limit)?;
+    items.unsigned("revalidate_after", &mut options.revalidate_after)?;
+    if options.revalidate_after != 0 && !options.cache.must_revalidate() {
+        let why = format!("nothing is checked with cache={}", options.cache);
+        return Err(OptionError::new("revalidate_after", why));
+    }
     options.force_page_cache = items.take("force_page_cache").is_some();
     options.limit_host_fd_translation = items.take("limit_host_fd_translation").is_some();
     options.overlayfs_stale_read = items.take("overlayfs_stale_read").is_some();

@@ -80,7 +80,13 @@ fn numbers_are_plain_decimal_and_fit() {
         parsed("dentry_cache_limit=18446744073709551615").dentry_cache_limit,
         u64::MAX
     );
-    for key in ["dfltuid", "dfltgid", "msize", "channels"] {
+    for key in [
+        "dfltuid",
+        "dfltgid",
+        "msize",
+        "channels",
+        "revalidate_after",
+    ] {
         for value in ["-1", "4294967296", "", "0x10", "1_0", "+1", " 1", "1 "] {
             assert_eq!(refused(&format!("{FD},{key}={value}")), key, "{value}");
         }
@@ -155,6 +161,7 @@ fn the_earlier_in_the_order_of_evaluation_is_reported() {
         ("channels", "channels=x"),
         ("locks", "locks=maybe"),
         ("access", "access=user"),
+        ("revalidate_after", "revalidate_after=x"),
         ("lisafs", "lisafs=x"),
         ("directfs", "directfs=x"),
         ("x", "x"),
@@ -222,6 +229,22 @@ fn reconnect_needs_9p_over_an_address() {
 }
 
 #[test]
+fn checks_are_trusted_only_where_there_are_any() {
+    let options = parsed("cache=none,revalidate_after=250,channels=1");
+    assert_eq!(options.revalidate_after, 250);
+    assert!(
+        options
+            .to_string()
+            .ends_with("cache=none,channels=1,revalidate_after=250")
+    );
+    assert_eq!(parsed("revalidate_after=0").revalidate_after, 0);
+    for mode in ["fscache", "fscache_writethrough"] {
+        let text = format!("{FD},revalidate_after=1,cache={mode}");
+        assert_eq!(refused(&text), "revalidate_after");
+    }
+}
+
+#[test]
 fn flags_need_no_value_and_ignore_one() {
     let options = parsed("force_page_cache=no,limit_host_fd_translation,overlayfs_stale_read=");
     assert!(options.force_page_cache);
@@ -264,7 +287,7 @@ fn printed_string_has_the_order_of_the_specification() {
 #[test]
 fn every_printed_option_has_a_meaning() {
     let options = parsed(
-        "overlayfs_stale_read,force_page_cache,limit_host_fd_translation,channels=1,locks=server,lisafs",
+        "cache=none,revalidate_after=5,overlayfs_stale_read,force_page_cache,limit_host_fd_translation,channels=1,locks=server,lisafs",
     );
     let unix: MountOptions = "trans=unix,address=/s".parse().unwrap();
     for (key, _, meaning) in options.describe().into_iter().chain(unix.describe()) {
@@ -303,6 +326,7 @@ prop_compose! {
         only in proptest::option::of(0..u32::MAX),
         reconnect in any::<u32>(),
         page_cache_limit in any::<u64>(),
+        milliseconds in any::<u32>(),
         flags in any::<[bool; 5]>(),
     ) -> MountOptions {
         let one_socket = match &trans {
@@ -312,15 +336,17 @@ prop_compose! {
         };
         let lisafs = flags[3] && one_socket;
         let lasting = !lisafs && !matches!(trans, Trans::Fd { .. });
+        let cache = InteropMode::ALL[mode];
         MountOptions {
             trans,
             aname: [b"/", components.join(&b'/').as_slice()].concat(),
-            cache: InteropMode::ALL[mode],
+            cache,
             dfltuid: ids.0,
             dfltgid: ids.1,
             msize,
             version,
             dentry_cache_limit,
+            revalidate_after: if cache.must_revalidate() { milliseconds } else { 0 },
             channels,
             locks: match server_locks {
                 true => LockPlace::Server,

@@ -11,6 +11,7 @@ mod check;
 mod client;
 
 mod attributes;
+mod budget;
 mod cached;
 mod concurrency;
 mod create;
@@ -171,6 +172,7 @@ pub fn cases() -> &'static [Case] {
             directories::CASES,
             xattrs::CASES,
             cached::CASES,
+            budget::CASES,
             shared::CASES,
             shared_handles::CASES,
             concurrency::CASES,

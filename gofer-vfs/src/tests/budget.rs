@@ -195,3 +195,162 @@ fn every_step_of_a_walk_tells_where_it_came_from() {
     let (steps, _) = walk("a/x");
     assert_eq!(steps[2], step("x", StepSource::Negative, 0));
 }
+
+/// Directories `d1/d2/...` down to `depth`, and a file `f` in each.
+fn deep(rig: &Rig, depth: usize) -> String {
+    let mut path = String::new();
+    for level in 1..=depth {
+        path += &format!("d{level}");
+        rig.outside.mkdir(path.as_bytes()).unwrap();
+        path += "/";
+    }
+    rig.outside
+        .write(format!("{path}f").as_bytes(), b"content")
+        .unwrap();
+    path
+}
+
+/// Both kinds of server, with the number of walks that a cold path of `depth` names takes.
+fn servers(mode: InteropMode, depth: usize) -> [(Rig, usize); 2] {
+    [
+        (Setup::new(mode).mount(), 1),
+        (Setup::new(mode).like_9p().mount(), depth),
+    ]
+}
+
+#[test]
+fn stat_of_any_depth_costs_one_walk_then_nothing_or_one_check() {
+    for mode in InteropMode::ALL {
+        for depth in [1, 2, 4, 8, 16] {
+            for (rig, cold) in servers(mode, depth + 1) {
+                let path = deep(&rig, depth) + "f";
+                rig.stat(&path).unwrap();
+                assert_eq!(rig.calls(), vec![Walk; cold], "{mode}, depth {depth}");
+                for _ in 0..3 {
+                    rig.stat(&path).unwrap();
+                    let warm = vec![Revalidate; usize::from(mode.must_revalidate())];
+                    assert_eq!(rig.calls(), warm, "{mode}, depth {depth}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn opening_reading_and_closing_a_cached_file() {
+    for mode in InteropMode::ALL {
+        let rig = Rig::new(mode);
+        let path = deep(&rig, 3) + "f";
+        assert_eq!(rig.read_all(&path).unwrap(), b"content");
+        rig.calls();
+        assert_eq!(rig.read_all(&path).unwrap(), b"content");
+        let mut calls = rig.calls();
+        // Where data is cached it need not be read again; the end of the file is known.
+        let reads = calls.iter().filter(|op| **op == Read).count();
+        calls.retain(|op| *op != Read);
+        let (opening, reading): (&[Op], usize) = match mode {
+            InteropMode::Exclusive | InteropMode::Writethrough => (&[], 1),
+            InteropMode::Shared => (&[Revalidate], 2),
+            InteropMode::SharedPerHandle => (&[Revalidate, Open], 2),
+        };
+        assert_eq!(calls, opening, "{mode}");
+        assert!(reads <= reading, "{mode}: {reads} reads");
+    }
+}
+
+#[test]
+fn names_known_to_be_absent_are_made_in_one_call() {
+    for mode in EW {
+        let rig = Rig::new(mode);
+        deep(&rig, 1);
+        assert_eq!(errno(rig.stat("d1/new")), Errno::ENOENT);
+        rig.calls();
+        rig.create("d1/new").unwrap();
+        assert_eq!(rig.calls(), [Create], "{mode}");
+        let dir = rig.open("d1", OpenFlags::DIRECTORY).unwrap();
+        rig.names(&dir);
+        rig.calls();
+        rig.create("d1/newer").unwrap();
+        assert_eq!(rig.calls(), [Create], "{mode}");
+        rig.stat("d1/newer").unwrap();
+        assert_eq!(rig.calls(), [], "{mode}");
+    }
+}
+
+#[test]
+fn a_listing_saves_the_lookups_of_what_is_not_there() {
+    for mode in EW {
+        let rig = Rig::new(mode);
+        deep(&rig, 1);
+        let dir = rig.open("d1", OpenFlags::DIRECTORY).unwrap();
+        rig.names(&dir);
+        rig.calls();
+        for n in 0..100 {
+            assert_eq!(errno(rig.stat(&format!("d1/n{n}"))), Errno::ENOENT);
+        }
+        assert_eq!(rig.calls(), [], "{mode}");
+        rig.stat("d1/f").unwrap();
+        rig.stat("d1/f").unwrap();
+        assert_eq!(rig.calls(), [Walk], "{mode}");
+    }
+}
+
+#[test]
+fn changes_of_cached_files_cost_one_call_each() {
+    for mode in InteropMode::ALL {
+        let rig = Rig::new(mode);
+        let path = deep(&rig, 8) + "f";
+        rig.outside.symlink(b"target", b"link").unwrap();
+        rig.outside.mkdir(b"to").unwrap();
+        rig.stat(&path).unwrap();
+        rig.lstat("link").unwrap();
+        rig.stat("to").unwrap();
+        assert_eq!(errno(rig.stat("to/f")), Errno::ENOENT);
+        rig.calls();
+        let checks = usize::from(mode.must_revalidate());
+        let costs = |what: &str, checks: usize, calls: &[Op], work: &dyn Fn()| {
+            work();
+            let expected = [&vec![Revalidate; checks][..], calls].concat();
+            assert_eq!(rig.calls(), expected, "{what} in {mode}");
+        };
+        costs("chmod", checks, &[SetAttr], &|| {
+            rig.chmod(&path, 0o600).unwrap();
+        });
+        costs("readlink", checks, &[ReadLink], &|| {
+            rig.fs.read_link(&rig.cx(), rig.at("link")).unwrap();
+        });
+        let again: &[Op] = if checks == 0 { &[] } else { &[ReadLink] };
+        costs("readlink again", checks, again, &|| {
+            rig.fs.read_link(&rig.cx(), rig.at("link")).unwrap();
+        });
+        costs("mkdir", checks, &[Make], &|| {
+            rig.mkdir("to/dir").unwrap();
+        });
+        // Both paths are checked; that the new name is absent is only known in a cached tree.
+        let rename: &[Op] = if checks == 0 {
+            &[Rename]
+        } else {
+            &[Walk, Rename]
+        };
+        costs("rename", 2 * checks, rename, &|| {
+            rig.rename(&path, "to/f").unwrap();
+        });
+        costs("unlink", checks, &[Unlink], &|| {
+            rig.unlink("to/f").unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_changed_directory_costs_one_check_and_one_walk() {
+    for mode in S {
+        let rig = Rig::new(mode);
+        let path = deep(&rig, 8) + "f";
+        rig.stat(&path).unwrap();
+        rig.outside.rename(b"d1/d2", b"d1/old").unwrap();
+        rig.outside.mkdir(b"d1/d2").unwrap();
+        rig.calls();
+        assert_eq!(errno(rig.stat(&path)), Errno::ENOENT);
+        assert_eq!(rig.calls(), [Revalidate, Walk], "{mode}");
+    }
+}

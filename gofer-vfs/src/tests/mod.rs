@@ -2,15 +2,18 @@
 //! which error wins, what the caches keep, and what survives races and faults.
 
 mod admission;
+mod bounds;
 mod budget;
 mod cache;
 mod faults;
 mod file_model;
+mod listing;
 mod mounts;
 mod order;
 mod races;
 mod reconnect;
 mod shared;
+mod staleness;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -44,6 +47,8 @@ pub(crate) struct Setup {
     pub(crate) limit: u64,
     pub(crate) reconnect: u32,
     pub(crate) access: Admission,
+    /// Milliseconds.
+    pub(crate) revalidate_after: u32,
     pub(crate) config: MemConfig,
     pub(crate) flags: MountFlags,
     pub(crate) creds: Credentials,
@@ -57,6 +62,7 @@ impl Setup {
             limit: 1000,
             reconnect: 0,
             access: Admission::Any,
+            revalidate_after: 0,
             config: MemConfig::like_lisafs(),
             flags: MountFlags::default(),
             creds: Credentials::root(),
@@ -76,6 +82,11 @@ impl Setup {
 
     pub(crate) fn reconnect(mut self, seconds: u32) -> Setup {
         self.reconnect = seconds;
+        self
+    }
+
+    pub(crate) fn revalidate_after(mut self, milliseconds: u32) -> Setup {
+        self.revalidate_after = milliseconds;
         self
     }
 
@@ -101,6 +112,7 @@ impl Setup {
         options.reconnect = self.reconnect;
         options.access = self.access;
         options.page_cache_limit = self.page_cache_limit;
+        options.revalidate_after = self.revalidate_after;
         let clock = Arc::new(TestClock::at(2_000_000_000));
         let fs = Filesystem::mount_with_clock(
             Arc::new(remote.clone()),

@@ -1,0 +1,152 @@
+//! Every table of the client has a limit and a counter: filled here beyond the limit.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::*;
+use crate::dentry::ABSENT_TOTAL_MAX;
+use crate::directory::CACHED_BYTES_MAX;
+use crate::testing::wide_remote::WideRemote;
+
+/// A client of a tree that is not stored.
+struct Wide {
+    fs: Filesystem,
+    creds: Credentials,
+}
+
+impl Wide {
+    fn new(directories: u64, files: u64, limit: u64) -> Wide {
+        let mut options = MountOptions::new(Trans::Fd { rfd: 0, wfd: 0 });
+        options.dentry_cache_limit = limit;
+        let remote = Arc::new(WideRemote::new(directories, files));
+        Wide {
+            fs: Filesystem::mount(remote, options, MountFlags::default()).unwrap(),
+            creds: Credentials::root(),
+        }
+    }
+
+    fn stat(&self, path: &str) -> Result<Stat> {
+        let root = self.fs.root();
+        let at = At::new(&root, path.as_bytes());
+        self.fs.stat(&Context::new(&self.creds), at, Follow::No)
+    }
+
+    fn open(&self, path: &str) -> File {
+        let root = self.fs.root();
+        let at = At::new(&root, path.as_bytes());
+        self.fs
+            .open(&Context::new(&self.creds), at, OpenFlags::DIRECTORY, 0)
+            .unwrap()
+    }
+
+    fn list(&self, path: &str) -> u64 {
+        let mut entries = 0;
+        self.open(path)
+            .read_dir(&Context::new(&self.creds), &mut |_| {
+                entries += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        entries
+    }
+
+    fn trips(&self) -> u64 {
+        self.fs.traffic().round_trips
+    }
+}
+
+#[test]
+fn absent_names_of_all_directories_are_bounded() {
+    let each = 1000;
+    let directories = ABSENT_TOTAL_MAX / each + 5;
+    let wide = Wide::new(directories, 0, 1 << 20);
+    for dir in 0..directories {
+        for name in 0..each {
+            let path = format!("d{dir}/missing{name}");
+            assert_eq!(errno(wide.stat(&path)), Errno::ENOENT);
+        }
+    }
+    let stats = wide.fs.stats();
+    assert!(stats.negative_entries <= ABSENT_TOTAL_MAX, "{stats:?}");
+    assert!(stats.negative_entries > ABSENT_TOTAL_MAX - each);
+    assert!(stats.negative_directories <= directories);
+    let before = wide.trips();
+    let newest = format!("d{}/missing999", directories - 1);
+    assert_eq!(errno(wide.stat(&newest)), Errno::ENOENT);
+    assert_eq!(wide.trips(), before, "the newest are remembered");
+    assert_eq!(errno(wide.stat("d0/missing999")), Errno::ENOENT);
+    assert_eq!(wide.trips(), before + 1, "the oldest are not");
+    wide.fs.drop_caches();
+    assert_eq!(wide.fs.stats().negative_entries, 0);
+}
+
+#[test]
+fn cached_listings_are_bounded_in_bytes() {
+    let (directories, files) = (60, 10_000);
+    let wide = Wide::new(directories, files, 1 << 20);
+    for dir in 0..directories {
+        assert_eq!(wide.list(&format!("d{dir}")), files + 2);
+    }
+    let stats = wide.fs.stats();
+    assert!(stats.listing_bytes <= CACHED_BYTES_MAX as u64, "{stats:?}");
+    assert!(stats.listing_bytes > CACHED_BYTES_MAX as u64 / 2);
+    assert!(stats.listings < directories);
+    let before = wide.trips();
+    wide.list(&format!("d{}", directories - 1));
+    assert_eq!(wide.trips(), before, "the newest is kept");
+    wide.list("d0");
+    assert!(wide.trips() > before, "the oldest is not");
+    wide.fs.drop_caches();
+    let stats = wide.fs.stats();
+    assert_eq!((stats.listings, stats.listing_bytes), (0, 0));
+}
+
+#[test]
+fn a_listing_larger_than_all_room_drives_out_no_other() {
+    let wide = Wide::new(1000, 600_000, 1 << 20);
+    wide.list("");
+    assert_eq!(wide.fs.stats().listings, 1);
+    assert_eq!(wide.list("d0"), 600_002);
+    let before = wide.trips();
+    wide.list("");
+    assert_eq!(wide.trips(), before);
+}
+
+#[test]
+fn dentries_inodes_and_unused_ones_are_bounded_by_the_limit() {
+    let wide = Wide::new(20, 1000, 100);
+    for dir in 0..20 {
+        for file in 0..1000 {
+            wide.stat(&format!("d{dir}/file{file}")).unwrap();
+        }
+    }
+    let stats = wide.fs.stats();
+    assert_eq!(stats.lru_length, 100);
+    // Unused leaves, and the directories above them.
+    assert!(stats.live_dentries <= 100 + 20 + 1, "{stats:?}");
+    assert_eq!(stats.live_inodes, stats.live_dentries);
+}
+
+#[test]
+fn listings_go_with_their_directories() {
+    let wide = Wide::new(50, 10, 5);
+    for dir in 0..50 {
+        wide.list(&format!("d{dir}"));
+    }
+    assert!(wide.fs.stats().listings <= 6);
+}
+
+#[test]
+fn a_large_tree_is_walked_in_little_memory() {
+    // The full size is for `cargo xtask bench --memory`.
+    let wide = Wide::new(10, 10_000, 1000);
+    let used = allocation_counter::measure(|| {
+        for dir in 0..10 {
+            assert_eq!(wide.list(&format!("d{dir}")), 10_002);
+            for file in 0..10_000 {
+                wide.stat(&format!("d{dir}/file{file}")).unwrap();
+            }
+        }
+    });
+    assert!(used.bytes_max < 8 << 20, "{used:?}");
+}
