@@ -1,9 +1,10 @@
 //! `cargo xtask tidy`: rules of the house that no compiler checks.
 //!
-//! `sources` looks at the text of each file, `dependencies` at the graph cargo resolved. A
-//! finding fails the run, a warning does not.
+//! `sources` looks at the text of each file, `dependencies` at the graph cargo resolved, `rules`
+//! at the table of rules and tests. A finding fails the run, a warning does not.
 
 mod dependencies;
+mod rules;
 mod sources;
 
 use std::fmt;
@@ -61,6 +62,7 @@ pub fn run() -> Result<()> {
     let files = sources::load(&root)?;
     let mut findings = sources::check(&root, &files);
     findings.extend(dependencies::check(&root)?);
+    findings.extend(rules::check(&files));
     findings.sort();
     for finding in &findings {
         println!("{finding}");

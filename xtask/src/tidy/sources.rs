@@ -28,6 +28,14 @@ pub(super) struct SourceFile {
 }
 
 impl SourceFile {
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
