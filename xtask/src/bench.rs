@@ -36,6 +36,9 @@ pub struct Bench {
     /// Measure the memory that cached names take, and nothing else
     #[arg(long)]
     memory: bool,
+    /// Measure cached lookups, and nothing else
+    #[arg(long)]
+    lookup: bool,
 }
 
 /// Where the processes may run.
@@ -79,6 +82,10 @@ pub fn run(options: &Bench) -> Result<()> {
     if options.memory {
         let program = build("memory")?;
         return run_in(Regime::Pinned, Command::new(program));
+    }
+    if options.lookup {
+        let program = build("lookup")?;
+        return run_in(Regime::Free, Command::new(program));
     }
     let program = build("rpc")?;
     let regimes = match options.regime {
