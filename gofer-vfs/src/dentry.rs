@@ -372,6 +372,21 @@ impl Node {
 
     /// Of a directory: never reused while the filesystem is mounted. Also the order in which two
     /// unrelated directories are locked.
+    /// Whether it still has its name in its directory.
+    pub(crate) fn has_name(&self) -> bool {
+        !self.0.is_dead()
+    }
+
+    /// Its name, or the one it had; none for the root.
+    pub(crate) fn name(&self) -> Vec<u8> {
+        self.0.ancestry.lock().name.as_bytes().to_vec()
+    }
+
+    /// A new dentry whose name was removed before.
+    pub(crate) fn lose_name(&self) {
+        self.0.die(DELETED);
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.directory().map_or(0, |directory| directory.id)
     }
@@ -458,7 +473,7 @@ impl Node {
         self.is_above(other) || (!other.is_above(self) && self.id() < other.id())
     }
 
-    #[cfg(test)]
+    /// What tells two nodes apart as long as they live.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.0) as usize
     }

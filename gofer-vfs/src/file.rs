@@ -5,6 +5,7 @@ mod allocate;
 mod copy;
 mod data;
 mod map;
+mod saved;
 mod seek;
 
 use std::ops::ControlFlow;
@@ -28,6 +29,7 @@ use crate::page_cache::{PageCache, ReadAhead};
 use crate::permissions::Credentials;
 use crate::superblock::Res;
 
+pub(crate) use saved::State as SavedState;
 pub use seek::Whence;
 
 /// The largest offset a file can have.

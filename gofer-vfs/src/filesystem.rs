@@ -1,6 +1,7 @@
 //! [`Filesystem`]: a mounted tree. Mounting, unmounting and what concerns the whole; the
 //! operations on files are in [`crate::ops`].
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use crate::locks;
 use crate::name::NAME_MAX;
 use crate::options::MountOptions;
 use crate::reconnect::Lasting;
-use crate::remote::{Capabilities, RemoteFilesystem, RemoteHandle, Traffic};
+use crate::remote::{Call, Capabilities, Found, RemoteFilesystem, RemoteHandle, Traffic};
 use crate::resolve::{Form, Walk, WalkStep};
 use crate::stats::Stats;
 use crate::superblock::{Res, Superblock};
@@ -77,32 +78,54 @@ impl Filesystem {
         clock: Arc<dyn Clock>,
     ) -> Result<Filesystem> {
         locks::assert_may_call();
-        let call = crate::remote::Call {
+        let call = Call {
             deadline: Some(Instant::now() + MOUNT_TIMEOUT),
             cancel: None,
         };
         let fail = |errno| Error::new("mount", errno);
-        let remote = match options.reconnect {
+        let remote = Filesystem::lasting(remote, &options);
+        let found = remote.root(&call).map_err(|error| fail(error.errno))?;
+        let numbers = HashMap::new();
+        Filesystem::assemble(&call, remote, options, flags, clock, numbers, found).map_err(fail)
+    }
+
+    /// The remote as the options want it: with or without a way to go on over a loss.
+    pub(crate) fn lasting(
+        remote: Arc<dyn RemoteFilesystem>,
+        options: &MountOptions,
+    ) -> Arc<dyn RemoteFilesystem> {
+        match options.reconnect {
             0 => remote,
             seconds => {
                 let window = Duration::from_secs(u64::from(seconds));
                 Lasting::new(remote, window, options.cache)
             }
-        };
-        let found = remote.root(&call).map_err(|error| fail(error.errno))?;
+        }
+    }
+
+    /// A filesystem that has its root. `numbers` are inode numbers to show instead of those that
+    /// follow from the identity.
+    pub(crate) fn assemble(
+        call: &Call<'_>,
+        remote: Arc<dyn RemoteFilesystem>,
+        options: MountOptions,
+        flags: MountFlags,
+        clock: Arc<dyn Clock>,
+        numbers: HashMap<[u64; 2], u64>,
+        found: Found,
+    ) -> std::result::Result<Filesystem, Errno> {
         // A server that does not tell has names as long as everybody's.
-        let name_max = match found.file.stat_fs(&call).map(|numbers| numbers.name_length) {
+        let name_max = match found.file.stat_fs(call).map(|numbers| numbers.name_length) {
             Ok(0) | Err(_) => NAME_MAX,
             Ok(told) => usize::try_from(told).unwrap_or(NAME_MAX),
         };
-        let sb = Superblock::new(remote, options, flags, clock, found.key, name_max);
+        let sb = Superblock::new(remote, options, flags, clock, found.key, name_max, numbers);
         let sink: Weak<Superblock> = Arc::downgrade(&sb);
         sb.remote.subscribe(sink);
         let inode = sb
             .inodes
-            .adopt(&sb, found.key, found.attr, Origin::Made)
-            .map_err(fail)?
-            .ok_or_else(|| fail(Errno::EIO))?;
+            .adopt(&sb, found.key, found.attr, Origin::Made)?
+            .ok_or(Errno::EIO)?;
         let root = Node::new(None, b"", inode, found.file);
         Ok(Filesystem(Arc::new(Mounted { sb, root })))
     }

@@ -10,7 +10,7 @@ use crate::attr::{Attr, AttrMask};
 use crate::context::{Context, unattended_call};
 use crate::error::Errno;
 use crate::flags::Access;
-use crate::locks::{self, HANDLES};
+use crate::locks::{self, HANDLES, REGISTRY};
 use crate::remote::{OpenMode, Promptness, RemoteFile, RemoteHandle};
 use crate::superblock::{Failure, Res, Superblock};
 use crate::synthetic::PipeEnd;
@@ -23,6 +23,8 @@ pub(crate) struct Handle {
     serial: u64,
     /// Close it at once: somebody may wait for what that frees (semantics 4.9).
     prompt: AtomicBool,
+    /// Taken out of a fifo and not read yet.
+    pushed_back: locks::Mutex<Vec<u8>, REGISTRY>,
     sb: Arc<Superblock>,
 }
 
@@ -39,6 +41,7 @@ impl Handle {
             access,
             serial: sb.next_serial(),
             prompt: AtomicBool::new(sb.mode.close_promptly()),
+            pushed_back: locks::Mutex::new(Vec::new()),
             sb: sb.clone(),
         });
         // What the server does not know it cannot bring to stable storage either.
@@ -70,6 +73,24 @@ impl Handle {
     /// A number of its own.
     pub(crate) fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// Puts back what was taken out: it is read before anything else.
+    pub(crate) fn push_back(&self, data: &[u8]) {
+        let mut kept = self.pushed_back.lock();
+        let mut data = data.to_vec();
+        data.append(&mut kept);
+        *kept = data;
+    }
+
+    /// Reads what was put back; `None` if there is nothing.
+    pub(crate) fn take_back(&self, into: &mut [u8]) -> Option<usize> {
+        let mut kept = self.pushed_back.lock();
+        let n = kept.len().min(into.len());
+        for (to, from) in into.iter_mut().zip(kept.drain(..n)) {
+            *to = from;
+        }
+        (n > 0).then_some(n)
     }
 
     pub(crate) fn host_fd(&self) -> Option<BorrowedFd<'_>> {

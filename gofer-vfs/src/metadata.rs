@@ -289,6 +289,21 @@ impl Metadata {
         self.times.set(times);
     }
 
+    /// Whether the server knows the access and the modification time.
+    pub(crate) fn times_known(&self) -> [bool; 2] {
+        [Flags::ATIME_DIRTY, Flags::MTIME_DIRTY].map(|flag| !self.flags.contains(flag))
+    }
+
+    /// Takes on access, modification and change time as they were shown before, and which of
+    /// them the server knows.
+    pub(crate) fn resume_times(&mut self, times: [Timestamp; 3], known: [bool; 2]) {
+        let [_, _, _, btime] = self.times.get();
+        let [atime, mtime, ctime] = times;
+        self.times.set([atime, mtime, ctime, btime]);
+        self.flags.set(Flags::ATIME_DIRTY, !known[0]);
+        self.flags.set(Flags::MTIME_DIRTY, !known[1]);
+    }
+
     pub(crate) fn touch_atime(&mut self, now: Timestamp) {
         self.change_times([Some(now), None, None]);
         self.flags |= Flags::ATIME_DIRTY;

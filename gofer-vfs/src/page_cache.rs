@@ -83,13 +83,11 @@ impl PageCache {
 
     /// The ranges of bytes that the server does not have, in order. They stay what they are only
     /// as long as nobody writes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for images of the filesystem"))]
     pub(crate) fn unsent(&self) -> Vec<Range<u64>> {
         self.pages.read().unsent()
     }
 
     /// Copies cached bytes from `at` on; returns how many there are before the first gap.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for images of the filesystem"))]
     pub(crate) fn peek(&self, into: &mut [u8], at: u64) -> usize {
         self.pages.read().copy_out(into, at)
     }

@@ -138,6 +138,25 @@ pub(crate) fn is_seekable(file_type: FileType) -> bool {
     !matches!(file_type, FileType::Fifo | FileType::Socket)
 }
 
+/// The most a fifo can hold, as far as it is taken out of it.
+const DRAINED_MAX: usize = 512 << 10;
+
+/// Takes what a fifo holds out of it, without waiting, and keeps it to be read from the handle.
+/// Returns a copy.
+pub(crate) fn drain(cx: &Context<'_>, handle: &Handle) -> Vec<u8> {
+    let mut drained = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    while drained.len() < DRAINED_MAX {
+        match read_stream(cx, handle, &mut buffer, false) {
+            Ok(n) if n > 0 => drained.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+            // Nothing more, or nobody writes: whatever it is, the next read meets it again.
+            _ => break,
+        }
+    }
+    handle.push_back(&drained);
+    drained
+}
+
 /// Reads from a file without offsets. Waits for data unless `blocks` is false (`EAGAIN`).
 pub(crate) fn read_stream(
     cx: &Context<'_>,
@@ -145,6 +164,9 @@ pub(crate) fn read_stream(
     into: &mut [u8],
     blocks: bool,
 ) -> Res<usize> {
+    if let Some(n) = handle.take_back(into) {
+        return Ok(n);
+    }
     loop {
         let outcome = match handle.host_fd() {
             Some(fd) => {

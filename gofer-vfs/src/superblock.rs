@@ -107,6 +107,8 @@ pub(crate) struct Superblock {
     pub(crate) topology: Mutex<(), TOPOLOGY>,
     /// The device part of the root's identity: files on it show the server's inode numbers.
     root_device: u64,
+    /// Numbers that files had before they were restored, by their identity now.
+    numbers: HashMap<[u64; 2], u64>,
     serials: AtomicU64,
     tickets: AtomicU64,
     /// Names removed that were not cached: whose link counts they changed is not known.
@@ -127,6 +129,7 @@ impl Superblock {
         clock: Arc<dyn Clock>,
         root: FileKey,
         name_max: usize,
+        numbers: HashMap<[u64; 2], u64>,
     ) -> Arc<Superblock> {
         Arc::new_cyclic(|this| Superblock {
             capabilities: remote.capabilities().clone(),
@@ -153,6 +156,7 @@ impl Superblock {
             pages: Budget::new(options.page_cache_limit),
             topology: Mutex::new(()),
             root_device: root.id[1],
+            numbers,
             serials: AtomicU64::new(1),
             tickets: AtomicU64::new(1),
             unknown_removals: AtomicU64::new(0),
@@ -178,6 +182,11 @@ impl Superblock {
     /// The inode number shown for a file: the server's own on the root's device, else one that
     /// is derived from both halves of the identity. Never 0, which listings cannot carry.
     pub(crate) fn ino(&self, key: FileKey) -> u64 {
+        if !self.numbers.is_empty()
+            && let Some(number) = self.numbers.get(&key.id)
+        {
+            return (*number).max(1);
+        }
         let ino = if key.id[1] == self.root_device {
             key.id[0]
         } else {

@@ -319,7 +319,7 @@ impl Node {
         while all.pop().is_some() {}
     }
 
-    #[cfg(test)]
+    /// The names that are cached.
     pub(crate) fn children(&self) -> Vec<Node> {
         let Some(directory) = self.directory() else {
             return Vec::new();

@@ -47,6 +47,11 @@ impl LockRange {
         }
     }
 
+    /// Whether it is a range, wherever it came from.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.start <= self.last && self.last <= LAST
+    }
+
     /// The first byte.
     pub fn start(&self) -> u64 {
         self.start

@@ -14,6 +14,7 @@ mod setattr;
 mod stat;
 mod xattr;
 
+pub(crate) use open::wanted;
 pub(crate) use setattr::change_attributes;
 pub(crate) use stat::fresh_stat;
 pub(crate) use xattr::{get, list, remove, set};

@@ -221,7 +221,7 @@ impl Filesystem {
     }
 
     /// A handle for a regular file: the description's own where the mode says so.
-    fn open_regular(
+    pub(crate) fn open_regular(
         &self,
         cx: &Context<'_>,
         node: &Node,
@@ -351,7 +351,7 @@ fn check_existing(node: &Node, flags: OpenFlags, slash: bool) -> Res<()> {
 
 /// What the handle must be able to do. The reserved access mode 3 asks for both, although its
 /// description may then do neither (semantics 10.7).
-fn wanted(flags: OpenFlags) -> Access {
+pub(crate) fn wanted(flags: OpenFlags) -> Access {
     match flags.access_bits() {
         0 => Access::Read,
         1 => Access::Write,

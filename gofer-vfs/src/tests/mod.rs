@@ -12,6 +12,7 @@ mod mounts;
 mod order;
 mod races;
 mod reconnect;
+mod saving;
 mod shared;
 mod staleness;
 
