@@ -375,6 +375,10 @@ pub enum Command {
     Lock(cmd::lock::LockArgs),
     /// Write everything to stable storage
     Sync(cmd::sync::SyncArgs),
+    /// Save what is in use to a local file
+    Checkpoint(cmd::image::CheckpointArgs),
+    /// Bring back what `checkpoint` saved, over a new connection
+    Restore(cmd::image::RestoreArgs),
     /// Show the mount options in effect and what each means
     #[command(after_help = OPTION_KEYS)]
     Options,

@@ -14,12 +14,12 @@ use gofer_vfs::error::printable;
 use gofer_vfs::remote::{Call, RemoteFilesystem};
 use gofer_vfs::{
     At, Context, Credentials, Errno, FileType, Filesystem, Follow, MountPoint, Node, OpenFlags,
-    Result, Stat,
+    Result, Stat, Verify,
 };
 
 use crate::error::{CliError, CliResult, Tally};
 use crate::exit::Exit;
-use crate::target::Connection;
+use crate::target::{Again, Connection, Kept};
 use crate::ui::Ui;
 
 /// A path argument: any bytes, but not none.
@@ -93,6 +93,7 @@ pub struct Client {
     remote: Arc<dyn RemoteFilesystem>,
     server: Option<Child>,
     host_root: Option<PathBuf>,
+    again: Again,
     /// Further trees that are mounted in this one, in the order they were.
     mounted: Vec<Connection>,
 }
@@ -111,6 +112,7 @@ impl Client {
             remote: connection.remote,
             server: connection.server,
             host_root: connection.host_root,
+            again: connection.again,
             mounted: Vec::new(),
         }
     }
@@ -296,8 +298,26 @@ impl Client {
             .is_err_and(|error| matches!(error.errno, Errno::EIO | Errno::ETIMEDOUT))
     }
 
+    /// Restores an image over a new connection, which takes the place of the one there is.
+    pub fn restore(&mut self, image: &[u8], verify: Verify) -> CliResult<Kept> {
+        let (connection, kept) = self.again.restore(image, verify)?;
+        let left = self.disconnect();
+        self.cwd = connection.fs.root();
+        self.previous = None;
+        self.fs = connection.fs;
+        self.label = connection.label;
+        self.remote = connection.remote;
+        self.server = connection.server;
+        self.host_root = connection.host_root;
+        left.map(|()| kept)
+    }
+
     /// Writes everything back and ends the connection, and the server that was started for it.
     pub fn close(mut self) -> CliResult<()> {
+        self.disconnect()
+    }
+
+    fn disconnect(&mut self) -> CliResult<()> {
         self.cancel.reset();
         let mut inner = Ok(());
         while let Some(connection) = self.mounted.pop() {

@@ -14,7 +14,10 @@ use gofer_9p::client::Connector;
 use gofer_transport::{Stream, Tracer, inherit};
 use gofer_vfs::error::printable;
 use gofer_vfs::remote::RemoteFilesystem;
-use gofer_vfs::{Errno, Filesystem, MountFlags, MountOptions, Trans};
+use gofer_vfs::{
+    Context, Credentials, Errno, File, Filesystem, MountFlags, MountOptions, Node, RestoreError,
+    Trans, Verify,
+};
 
 use crate::args::ConnectionArgs;
 use crate::error::{CliError, CliResult};
@@ -26,7 +29,7 @@ use crate::transfer::raise_descriptor_limit;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where the stream comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Endpoint {
     /// A server child on this directory.
     Embedded(PathBuf),
@@ -39,6 +42,7 @@ enum Endpoint {
 }
 
 /// Everything needed to connect, checked, with nothing opened yet.
+#[derive(Clone)]
 pub struct Target {
     endpoint: Endpoint,
     options: MountOptions,
@@ -59,7 +63,43 @@ pub struct Connection {
     pub server: Option<Child>,
     /// The directory that server serves.
     pub host_root: Option<PathBuf>,
+    /// How to make another connection like it.
+    pub again: Again,
 }
+
+/// What it takes to connect once more.
+#[derive(Clone)]
+pub struct Again {
+    target: Target,
+    tracer: Tracer,
+}
+
+impl Again {
+    /// Connects and restores an image instead of mounting. Also returns what was kept.
+    pub fn restore(&self, image: &[u8], verify: Verify) -> CliResult<(Connection, Kept)> {
+        if let Endpoint::Inherited { .. } = self.target.endpoint {
+            let text = "an inherited descriptor cannot be connected again";
+            let hint = "restore needs --root or an address";
+            return Err(CliError::usage(text).hint(hint));
+        }
+        let tracer = || Ok(self.tracer.clone());
+        let target = self.target.clone();
+        target.establish(&tracer, |remote, options, _| {
+            let creds = Credentials::root();
+            let cx = Context::new(&creds);
+            let restored = Filesystem::restore(&cx, remote, options, image, verify);
+            let restored = restored.map_err(|error| match error {
+                RestoreError::Failed(error) => error.into(),
+                other => CliError::new(Exit::Failed, other.to_string())
+                    .with_errno("restore", other.errno()),
+            })?;
+            Ok((restored.fs, (restored.nodes, restored.files)))
+        })
+    }
+}
+
+/// Places and files out of an image, under their numbers.
+pub type Kept = (Vec<(u64, Node)>, Vec<(u64, File)>);
 
 impl Target {
     /// Checks `settings`. `args` tells which of them were given as flags of this command.
@@ -110,7 +150,26 @@ impl Target {
 
     /// Connects and mounts. Takes over inherited descriptors, so it goes before anything else
     /// that opens files.
-    pub fn connect(mut self, tracer: &dyn Fn() -> CliResult<Tracer>) -> CliResult<Connection> {
+    pub fn connect(self, tracer: &dyn Fn() -> CliResult<Tracer>) -> CliResult<Connection> {
+        let mounted = self.establish(tracer, |remote, options, flags| {
+            let fs = Filesystem::mount(remote, options, flags);
+            let fs = fs.map_err(|error| CliError::from(error).with_exit(Exit::Connect))?;
+            Ok((fs, ()))
+        });
+        mounted.map(|(connection, ())| connection)
+    }
+
+    /// Connects, and makes a tree of that as `mount` does.
+    fn establish<T>(
+        mut self,
+        tracer: &dyn Fn() -> CliResult<Tracer>,
+        mount: impl FnOnce(
+            Arc<dyn RemoteFilesystem>,
+            MountOptions,
+            MountFlags,
+        ) -> CliResult<(Filesystem, T)>,
+    ) -> CliResult<(Connection, T)> {
+        let again = self.clone();
         let mut server = None;
         if self.options.directfs {
             // Each name that is kept holds a descriptor.
@@ -135,22 +194,28 @@ impl Target {
             ),
         };
         let stream = stream.map_err(|error| self.cannot_connect(&error))?;
-        let remote = self.handshake(stream, tracer()?)?;
-        let fs = Filesystem::mount(remote.clone(), self.options.clone(), self.flags)
-            .map_err(|error| CliError::from(error).with_exit(Exit::Connect))?;
+        let tracer = tracer()?;
+        let remote = self.handshake(stream, tracer.clone())?;
+        let (fs, more) = mount(remote.clone(), self.options.clone(), self.flags)?;
         let host_root = match &self.endpoint {
             Endpoint::Embedded(root) => root.canonicalize().ok(),
             _ => None,
         };
         let protocol = if self.options.lisafs { "lisafs" } else { "9p" };
         let label = printable(label.as_bytes()).into_owned();
-        Ok(Connection {
+        let again = Again {
+            target: again,
+            tracer,
+        };
+        let connection = Connection {
             fs,
             remote,
             label: format!("{protocol} {label}"),
             server,
             host_root,
-        })
+            again,
+        };
+        Ok((connection, more))
     }
 
     fn handshake(&self, stream: Stream, tracer: Tracer) -> CliResult<Arc<dyn RemoteFilesystem>> {

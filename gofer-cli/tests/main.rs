@@ -8,6 +8,7 @@ mod commands;
 mod common;
 mod errors;
 mod help;
+mod image;
 mod interactive;
 mod reconnect;
 mod script;

@@ -14,6 +14,9 @@ use crate::session::Session;
 use crate::ui::json as shapes;
 use crate::ui::table::{self, Align, Cell};
 
+/// Files that an image may bring back.
+const SLOTS_MAX: usize = 1 << 16;
+
 /// The number of the first file, as if the three standard streams were open.
 const FIRST: usize = 3;
 
@@ -156,6 +159,27 @@ impl OpenFiles {
             *place = Some(open);
         }
         slot + FIRST
+    }
+
+    /// All of them, by their places, for an image.
+    pub fn saved(&self) -> Vec<(u64, &gofer_vfs::File)> {
+        let open = self.0.iter().zip(0..);
+        open.filter_map(|(open, slot)| Some((slot, &open.as_ref()?.file)))
+            .collect()
+    }
+
+    /// Those of an image, at their places.
+    pub fn resume(&mut self, files: Vec<(usize, gofer_vfs::File)>) {
+        self.0.clear();
+        for (slot, file) in files.into_iter().filter(|(slot, _)| *slot < SLOTS_MAX) {
+            if self.0.len() <= slot {
+                self.0.resize_with(slot + 1, || None);
+            }
+            let path = file.node().path();
+            if let Some(place) = self.0.get_mut(slot) {
+                *place = Some(OpenFile { file, path });
+            }
+        }
     }
 
     fn get(&self, number: usize) -> CliResult<&OpenFile> {

@@ -16,6 +16,7 @@ pub mod get;
 pub mod head;
 pub mod help;
 pub mod history;
+pub mod image;
 pub mod ln;
 pub mod local;
 pub mod lock;
@@ -132,6 +133,8 @@ fn dispatch(session: &mut Session, command: &Command) -> CliResult<()> {
         Command::Lock(args) => lock::run(session, args),
         Command::Watch(args) => watch::run(session, args),
         Command::Sync(args) => sync::run(session, args),
+        Command::Checkpoint(args) => image::checkpoint(session, args),
+        Command::Restore(args) => image::restore(session, args),
         Command::Options => options::run(session),
         Command::Cache(args) => cache::run(session, args),
         Command::Stats => stats::run(session),

@@ -228,7 +228,7 @@ enum Side {
 /// The side of argument number `index` (without flags) of `command`.
 fn side(command: &[u8], index: usize) -> Side {
     match (command, index) {
-        (b"put", 0) | (b"lcd" | b"lls", _) => Side::Local,
+        (b"put", 0) | (b"lcd" | b"lls" | b"checkpoint" | b"restore", _) => Side::Local,
         (b"get", 1..) => Side::Local,
         _ => Side::Remote,
     }
@@ -261,7 +261,7 @@ fn expand(client: &Client, statement: &Statement) -> CliResult<Vec<OsString>> {
         }
         // Several patterns of `put` are all local, and those of `get` all remote.
         let found = match command.as_slice() {
-            b"put" | b"lcd" | b"lls" => word.expand(&Local),
+            b"put" | b"lcd" | b"lls" | b"checkpoint" | b"restore" => word.expand(&Local),
             _ => word.expand(&Remote(client)),
         };
         if found.is_empty() {
@@ -353,5 +353,8 @@ fn command_names(each: &mut dyn FnMut(&str) -> ControlFlow<()>) {
 
 /// Whether a command means anything outside a shell.
 pub fn needs_shell(command: &Command) -> bool {
-    matches!(command, Command::History)
+    matches!(
+        command,
+        Command::History | Command::Checkpoint(_) | Command::Restore(_)
+    )
 }
