@@ -173,6 +173,11 @@ impl State {
 }
 
 impl Session {
+    /// Whether there are channels, idle or not.
+    pub(super) fn has_channels(&self) -> bool {
+        !self.lock().channels.all.is_empty()
+    }
+
     /// Makes a request over a channel. Its reply is in the table afterwards.
     pub(super) fn exchange_over(
         &self,

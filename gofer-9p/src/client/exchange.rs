@@ -8,7 +8,7 @@ use std::time::Instant;
 use gofer_transport::codec::Reader;
 use gofer_transport::{Channel, Wait, Watch};
 use gofer_vfs::Errno;
-use gofer_vfs::remote::{RemoteError, RemoteResult};
+use gofer_vfs::remote::{Call, RemoteError, RemoteResult};
 use parking_lot::MutexGuard;
 
 use super::fid::OwnedFid;
@@ -38,6 +38,47 @@ pub(super) struct Exchange<'s> {
     pub(super) desk: Desk,
     /// Requests sent since the last wait for replies.
     uncounted: usize,
+    /// Waiter and buffers belong to a [`Parked`] now.
+    parked: bool,
+}
+
+/// An exchange whose requests are under way while nobody waits. Dropped, the replies are of no
+/// use to anybody; that sends nothing.
+pub(super) struct Parked {
+    session: Arc<Session>,
+    waiter: usize,
+    desk: Desk,
+    uncounted: usize,
+}
+
+impl Parked {
+    /// Goes on with it within the bounds of `call`.
+    pub(super) fn resume<'s>(mut self, session: &'s Arc<Session>, call: &Call<'s>) -> Exchange<'s> {
+        debug_assert!(Arc::ptr_eq(&self.session, session));
+        Exchange {
+            session,
+            wait: session.wait_of(call),
+            waiter: self.waiter,
+            desk: std::mem::take(&mut self.desk),
+            uncounted: std::mem::take(&mut self.uncounted),
+            parked: false,
+        }
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        // Empty when it was resumed: then the exchange has the waiter's place.
+        let mut desk = std::mem::take(&mut self.desk);
+        if desk.entries.is_empty() {
+            return;
+        }
+        let mut state = self.session.lock();
+        for entry in desk.entries.drain(..) {
+            state.table.disown(entry.tag);
+        }
+        state.leave(self.waiter, desk);
+    }
 }
 
 /// The buffers of an exchange, reused by the next.
@@ -91,6 +132,7 @@ impl<'s> Exchange<'s> {
             waiter,
             desk,
             uncounted: 0,
+            parked: false,
         }
     }
 
@@ -236,6 +278,17 @@ impl<'s> Exchange<'s> {
             self.session.count_trip(std::mem::take(&mut self.uncounted));
         }
         result
+    }
+
+    /// Leaves the requests, which were sent, under way.
+    pub(super) fn park(mut self) -> Parked {
+        self.parked = true;
+        Parked {
+            session: self.session.clone(),
+            waiter: self.waiter,
+            desk: std::mem::take(&mut self.desk),
+            uncounted: std::mem::take(&mut self.uncounted),
+        }
     }
 
     /// As [`Exchange::run_with`] for a single request, over a channel.
@@ -469,6 +522,9 @@ impl<'s> Exchange<'s> {
 
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
+        if self.parked {
+            return;
+        }
         let mut flushes = Vec::new();
         let mut state = self.session.lock();
         self.give_up(&mut state, &mut flushes);

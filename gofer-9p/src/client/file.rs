@@ -323,7 +323,9 @@ impl RemoteFile for File {
             SocketType::Stream => wire::SocketType::STREAM,
             SocketType::Datagram => wire::SocketType::DATAGRAM,
             SocketType::SeqPacket => wire::SocketType::SEQPACKET,
-            SocketType::Any => wire::SocketType::ANONYMOUS,
+            SocketType::Any if session.has(Level::AnonymousSocket) => wire::SocketType::ANONYMOUS,
+            // The server cannot choose: the usual type.
+            SocketType::Any => wire::SocketType::STREAM,
         };
         let mut exchange = session.begin(call);
         let request = Tlconnect {

@@ -10,35 +10,18 @@ use gofer_vfs::remote::{
     Call, DirEntry, DirPos, FileLock, LockKind, Moved, Promptness, RemoteError, RemoteHandle,
     RemoteResult,
 };
-use gofer_vfs::{Access, AllocMode, Attr, AttrMask, Errno, FileType, Name};
+use gofer_vfs::{Access, AllocMode, Attr, AttrMask, Errno, FileType};
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
 use super::convert;
 use super::fid::OwnedFid;
 use super::file::File;
+use super::listing::Ahead;
 use super::session::Session;
-use super::table::Effect;
 use crate::wire::{
-    Dirent, Fid, Level, LockFlags, LockStatus, LockType, Tallocate, Tflushf, Tfsync, Tgetlock,
-    Tlock, Treaddir,
+    Fid, Level, LockFlags, LockStatus, LockType, Tallocate, Tflushf, Tfsync, Tgetlock, Tlock,
 };
-
-/// Bytes asked for in one Treaddir: a listing is handed on while its reply is held.
-const READDIR_SIZE: u32 = 256 << 10;
-
-/// Longest name of a directory entry that is believed.
-const NAME_MAX: usize = 255;
-
-/// Replies in a row that may hold nothing but `.` and `..`.
-const DOTS_MAX: usize = 4;
-
-/// What one Treaddir brought.
-enum Listed {
-    End,
-    /// Nothing to show, and where to go on.
-    Dots(u64),
-    Entries,
-}
 
 /// An open file.
 pub(super) struct Handle {
@@ -48,6 +31,8 @@ pub(super) struct Handle {
     /// Whether pieces may be moved in any order, and a short read just means: ask again.
     pub(super) regular: bool,
     fd: Option<OwnedFd>,
+    /// The part of a listing that was asked for ahead.
+    pub(super) ahead: Mutex<Option<Ahead>>,
 }
 
 impl Handle {
@@ -69,6 +54,7 @@ impl Handle {
             io_size: io_size as usize,
             regular: file_type == FileType::Regular,
             fd: fd.filter(|fd| is_trusted(fd, access)),
+            ahead: Mutex::new(None),
         }
     }
 
@@ -88,44 +74,6 @@ impl Handle {
 
     pub(super) fn session(&self) -> &Arc<Session> {
         self.fid.session()
-    }
-
-    /// One Treaddir.
-    fn list_some(
-        &self,
-        call: &Call<'_>,
-        from: u64,
-        each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
-    ) -> RemoteResult<Listed> {
-        let session = self.session();
-        let count = session.payload().min(READDIR_SIZE);
-        let mut exchange = session.begin(call);
-        let request = Treaddir {
-            fid: self.fid(),
-            offset: from,
-            count,
-        };
-        let index = exchange.push(request, Effect::None)?;
-        exchange.run()?;
-        let entries = exchange.reply::<Treaddir>(index)?.entries;
-        if entries.as_bytes().len() > count as usize {
-            return Err(exchange.broken("more entries than were asked for"));
-        }
-        let mut listed = Listed::End;
-        for entry in entries.iter() {
-            let Ok(entry) = entry else {
-                return Err(exchange.broken("directory entry that does not decode"));
-            };
-            if !matches!(entry.name, b"." | b"..") {
-                listed = Listed::Entries;
-                if each(dir_entry(session, entry)?).is_break() {
-                    break;
-                }
-            } else if !matches!(listed, Listed::Entries) {
-                listed = Listed::Dots(entry.offset);
-            }
-        }
-        Ok(listed)
     }
 
     fn send_lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<()> {
@@ -191,16 +139,7 @@ impl RemoteHandle for Handle {
         from: DirPos,
         each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> RemoteResult<bool> {
-        let mut from = from.0;
-        for _ in 0..DOTS_MAX {
-            match self.list_some(call, from, each)? {
-                Listed::End => return Ok(false),
-                Listed::Entries => return Ok(true),
-                // The caller saw nothing, so it does not know where to go on.
-                Listed::Dots(next) => from = next,
-            }
-        }
-        Err(RemoteError::refused(Errno::EIO))
+        self.list(call, from.0, each)
     }
 
     fn attr(&self, call: &Call<'_>, want: AttrMask) -> RemoteResult<Attr> {
@@ -294,26 +233,4 @@ impl RemoteHandle for Handle {
         }
         Ok(())
     }
-}
-
-/// An entry for the caller. A name that is none is the server's fault: `EIO`.
-fn dir_entry<'a>(session: &Session, entry: Dirent<'a>) -> RemoteResult<DirEntry<'a>> {
-    let name = Name::new(entry.name)
-        .ok()
-        .filter(|name| name.as_bytes().len() <= NAME_MAX);
-    // gVisor puts the qid's type where others have a DT number (9P 8.19); DT numbers are small,
-    // and a DT number never contradicts the qid.
-    let by_qid = convert::qid_type(entry.qid);
-    let by_number = FileType::from_dirent_type(entry.kind).filter(|_| entry.kind < 16);
-    let plausible = |file_type: &FileType| match by_qid {
-        Some(by_qid) => by_qid == *file_type,
-        None => !matches!(file_type, FileType::Directory | FileType::Symlink),
-    };
-    Ok(DirEntry {
-        name: name.ok_or(RemoteError::refused(Errno::EIO))?,
-        key: session.key(entry.qid),
-        file_type: by_number.filter(plausible).or(by_qid),
-        attr: None,
-        next: DirPos(entry.offset),
-    })
 }

@@ -4,7 +4,7 @@
 //!   connection, requests, replies, tags and fids.
 //! - `channels`: shared memory beside the socket.
 //! - `file`, `walk`, `create`, `xattr`: a place in the tree; `handle`: an open file;
-//!   `transfer`: its data.
+//!   `transfer`, `listing`: its data.
 //! - `convert`: attributes.
 //!
 //! All calls run on the caller's thread: there is no other.
@@ -19,6 +19,7 @@ mod file;
 mod handle;
 mod ids;
 mod incoming;
+mod listing;
 mod negotiate;
 mod sending;
 mod session;

@@ -78,7 +78,7 @@ struct Slot {
     takes_fd: bool,
     replied: bool,
     flushing: bool,
-    /// Given up on a channel, where nothing is flushed.
+    /// Given up without a flush.
     left: bool,
     reply: Reply,
 }
@@ -254,6 +254,15 @@ impl Table {
         }
         slot.flushing = true;
         Some(Tag(tag.0 | FLUSH_BIT))
+    }
+
+    /// The waiter does not want the reply, whatever it is. Nothing is flushed.
+    pub(super) fn disown(&mut self, tag: Tag) {
+        let Some(slot) = self.slot(tag) else { return };
+        (slot.owner, slot.left) = (Owner::Nobody, true);
+        if slot.replied {
+            self.settle(tag);
+        }
     }
 
     /// The waiter gives up a request on a channel, which will be answered there.

@@ -368,3 +368,15 @@ fn a_connect_without_a_descriptor_fails() {
     let error = session.file().connect(&CALL, SocketType::Any).err();
     assert_eq!(error, Some(RemoteError::refused(Errno::EIO)));
 }
+
+#[test]
+fn below_level_5_a_socket_of_any_type_is_a_stream() {
+    for (level, socket_type) in [(4, 0), (5, 3)] {
+        let session = session(Version::Google(level));
+        let refused = session.file().connect(&CALL, SocketType::Any);
+        assert!(refused.is_err());
+        let lines = session.lines();
+        let asked = format!("socket_type {socket_type}\n");
+        assert!(lines.contains(&asked), "{lines}");
+    }
+}

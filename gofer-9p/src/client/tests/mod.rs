@@ -6,6 +6,7 @@ mod connecting;
 mod connecting_again;
 mod data;
 mod flushing;
+mod listing;
 mod losing;
 mod making;
 mod peer;
