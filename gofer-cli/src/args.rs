@@ -37,7 +37,7 @@ gofer-cli: a shell on a gofer, over 9P2000.L or lisafs
 Usage: gofer-cli [FLAGS] [COMMAND] [ARGUMENTS]     without a command, the shell
 
 Look      ls tree stat walk cat head tail find du df readlink xattr
-Change    mkdir rmdir rm mv rename cp ln touch truncate mknod chmod chown
+Change    mkdir rmdir rm mv rename cp ln touch truncate fallocate mknod chmod chown
 Copy      get put cp
 Session   cd pwd as lock watch sync options cache stats help exit lcd lpwd lls history
 Programs  shell mount umount serve completions man
@@ -80,7 +80,10 @@ Keys of -o:
   directfs                  work on the root's descriptor that the server gives away; lisafs only
   msize=N, version=9P2000.L[.Google.N]   9P only
   dfltuid=N, dfltgid=N      owners of files without one
-  force_page_cache, limit_host_fd_translation, overlayfs_stale_read
+  page_cache_limit=BYTES    memory for cached contents of files (268435456), 0 for none
+  force_page_cache          cache contents also where the server gives descriptors away
+  limit_host_fd_translation, overlayfs_stale_read
+                            map host files in small pieces; by the newest descriptor
   ro, rw, noatime, atime, relatime, strictatime    as in mount(8)
 Words of fstab such as defaults, noauto, _netdev, nofail and x-... are ignored. A backslash
 escapes a comma in a value.";
@@ -353,6 +356,8 @@ pub enum Command {
     Touch(cmd::touch::TouchArgs),
     /// Set the size of files
     Truncate(cmd::truncate::TruncateArgs),
+    /// Allocate, free, zero or move ranges of files
+    Fallocate(cmd::fallocate::FallocateArgs),
     /// Make a fifo, socket or device
     Mknod(cmd::mknod::MknodArgs),
     /// Change permission bits

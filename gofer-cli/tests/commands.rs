@@ -200,6 +200,12 @@ fn files_are_made_changed_and_removed() {
         assert_eq!(std::fs::metadata(tree.host("x/f")).unwrap().len(), 4096);
         tree.run("truncate -s -4090 x/f").ok();
         assert_eq!(tree.read("x/f"), "\0\0\0\0\0\0");
+        tree.run("fallocate -l 4K x/f").ok();
+        assert_eq!(std::fs::metadata(tree.host("x/f")).unwrap().len(), 4096);
+        tree.run("fallocate -p --offset 1 -l 3 x/f").ok();
+        tree.run("fallocate -c -z -l 1 x/f").fails(2);
+        tree.run("truncate -s 6 x/f").ok();
+        assert_eq!(tree.read("x/f"), "\0\0\0\0\0\0");
         tree.run("chmod u=rw,go= x/f").ok();
         assert_eq!(
             std::fs::metadata(tree.host("x/f")).unwrap().mode() & 0o7777,

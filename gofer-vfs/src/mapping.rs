@@ -327,6 +327,7 @@ impl Drop for Mapping {
         if !self.area.request.changes_file() {
             if let Some(cache) = inode.cache() {
                 self.area.give_up(cache, &inode.sb.pages, 0);
+                cache.settle_unmapped(inode);
             }
             return;
         }
@@ -336,6 +337,7 @@ impl Drop for Mapping {
         if let Some(cache) = inode.cache() {
             let size = inode.attr().size;
             self.area.give_up(cache, &inode.sb.pages, size);
+            cache.settle_unmapped(inode);
         }
         if inode.open().writers.fetch_sub(1, Ordering::SeqCst) == 1 {
             inode.sb.times.send_later(&self.node);

@@ -151,6 +151,21 @@ impl PageCache {
         budget.unpin(bytes);
     }
 
+    /// A mapping is gone. Where nothing but mapped pages is cached (`force_page_cache` in shared
+    /// mode) reads now go past the cache: the server gets what it lacks, and nothing is kept.
+    pub(crate) fn settle_unmapped(&self, inode: &Inode) {
+        if inode.is_cached() || self.is_pinned() {
+            return;
+        }
+        if self.is_dirty() && write_back_unattended(inode).is_err() {
+            return;
+        }
+        self.change(&inode.sb.pages, |pages| {
+            pages.forget(0..u64::MAX);
+            pages.evict(u64::MAX);
+        });
+    }
+
     /// Whether anything is mapped.
     pub(crate) fn is_pinned(&self) -> bool {
         self.pages.read().is_pinned()

@@ -10,6 +10,7 @@ pub mod chown;
 pub mod cp;
 pub mod df;
 pub mod du;
+pub mod fallocate;
 pub mod files;
 pub mod find;
 pub mod get;
@@ -122,6 +123,7 @@ fn dispatch(session: &mut Session, command: &Command) -> CliResult<()> {
         Command::Rmdir(args) => rmdir::run(session, args),
         Command::Touch(args) => touch::run(session, args),
         Command::Truncate(args) => truncate::run(session, args),
+        Command::Fallocate(args) => fallocate::run(session, args),
         Command::Mknod(args) => mknod::run(session, args),
         Command::Chmod(args) => chmod::run(session, args),
         Command::Chown(args) => chown::run(session, args),

@@ -3,7 +3,7 @@
 use super::PageCache;
 use crate::interop::InteropMode;
 use crate::testing::Outside;
-use crate::testing::mem_remote::{Fault, Op};
+use crate::testing::mem_remote::{Fault, MemServer, Op};
 use crate::tests::{Rig, Setup, errno};
 use crate::{Errno, File, OpenFlags, Protection, SetAttr, Sharing};
 
@@ -400,4 +400,151 @@ fn a_file_written_in_crumbs_stays_bounded() {
     }
     let fragments = cache(&file).pages.read().fragments();
     assert!(fragments <= 8300, "{fragments}");
+}
+
+#[test]
+fn handles_that_cannot_be_one_are_two_and_share_the_cache() {
+    let setup = Setup::new(InteropMode::Exclusive);
+    let rig = setup.mount_on(MemServer::on_host());
+    rig.outside.write(b"f", &pattern(10_000)).unwrap();
+    let reader = rig.open("f", OpenFlags::RDONLY).unwrap();
+    let map = reader
+        .map(&rig.cx(), 0, 4096, Protection::empty(), Sharing::Shared)
+        .unwrap();
+    assert!(!reader.node().inode().is_cached(), "there is a descriptor");
+    // Reading and writing with one handle is refused: then there are two, and no descriptor that
+    // is good for both.
+    rig.remote.inject(Op::Open, 0, Fault::Refuse(Errno::EACCES));
+    let writer = rig.open("f", OpenFlags::WRONLY).unwrap();
+    assert!(writer.node().inode().is_cached());
+    read(&rig, &reader, 100, 0);
+    writer.write_at(&rig.cx(), b"late", 0).unwrap();
+    assert_eq!(read(&rig, &reader, 4, 0), b"late");
+    let mut bytes = [0; 4];
+    map.read(0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"late", "the mapping has changed over");
+    assert_ne!(&served(&rig)[..4], b"late");
+    writer.sync(&rig.cx(), false).unwrap();
+    assert_eq!(&served(&rig)[..4], b"late");
+}
+
+#[test]
+fn other_refusals_of_an_upgrade_are_the_caller_s() {
+    let (rig, _reader) = open_file(InteropMode::Exclusive, 100);
+    let other = rig.open("g", OpenFlags::RDONLY | OpenFlags::CREAT).unwrap();
+    rig.remote
+        .inject(Op::Open, 0, Fault::Refuse(Errno::ETXTBSY));
+    assert_eq!(errno(rig.open("g", OpenFlags::WRONLY)), Errno::ETXTBSY);
+    drop(other);
+}
+
+#[test]
+fn a_stale_descriptor_is_left_for_the_newest_if_asked() {
+    for asked in [true, false] {
+        let mut setup = Setup::new(InteropMode::Exclusive);
+        setup.overlayfs_stale_read = asked;
+        let rig = setup.mount_on(MemServer::on_host());
+        rig.outside.write(b"f", &pattern(4096)).unwrap();
+        let reader = rig.open("f", OpenFlags::RDONLY).unwrap();
+        let map = reader
+            .map(&rig.cx(), 0, 4096, Protection::empty(), Sharing::Shared)
+            .unwrap();
+        // As overlayfs does when a file of its lower layer is opened for writing.
+        rig.outside.copy_up(b"f").unwrap();
+        let writer = rig.open("f", OpenFlags::RDWR).unwrap();
+        writer.write_at(&rig.cx(), b"upper", 0).unwrap();
+        assert_eq!(read(&rig, &reader, 5, 0), b"upper");
+        let mut bytes = [0; 5];
+        map.read(0, &mut bytes).unwrap();
+        assert_eq!(&bytes == b"upper", asked);
+    }
+}
+
+#[test]
+fn a_descriptor_that_comes_later_takes_over_without_loss() {
+    let rig = Setup::new(InteropMode::Exclusive).mount_on(MemServer::on_host());
+    rig.outside.write(b"f", &pattern(10_000)).unwrap();
+    rig.remote.donate(false);
+    let reader = rig.open("f", OpenFlags::RDONLY).unwrap();
+    read(&rig, &reader, 10_000, 0);
+    let writer = rig.open("f", OpenFlags::WRONLY).unwrap();
+    writer.write_at(&rig.cx(), b"waits", 0).unwrap();
+    assert_ne!(&served(&rig)[..5], b"waits");
+    // The next handle is opened to truncate, and brings a descriptor.
+    rig.remote.donate(true);
+    let last = rig.open("f", OpenFlags::RDWR | OpenFlags::TRUNC).unwrap();
+    assert!(!last.node().inode().is_cached());
+    last.write_at(&rig.cx(), b"direct", 0).unwrap();
+    assert_eq!(served(&rig), b"direct");
+    assert_eq!(read(&rig, &reader, 10, 0), b"direct");
+    assert_eq!(rig.fs.stats().page_cache_bytes, 0);
+}
+
+/// Each thread owns a stripe of the file, in which it must always find what it wrote last,
+/// whatever the others do: they fill, write, truncate, evict, write back and map.
+#[test]
+fn threads_share_pages_and_lose_no_write() {
+    const STRIPE: u64 = 10_000;
+    const WRITERS: u64 = 4;
+    for limit in [256 << 20, 32 * KIB] {
+        let mut setup = Setup::new(InteropMode::Exclusive);
+        setup.page_cache_limit = limit;
+        setup.config.capabilities.read_size_max = 8192;
+        let rig = setup.mount();
+        rig.outside.write(b"f", &pattern(WRITERS * STRIPE)).unwrap();
+        rig.outside.write(b"g", &pattern(64 * KIB)).unwrap();
+        let busy = std::sync::atomic::AtomicU64::new(WRITERS);
+        let done = || busy.load(std::sync::atomic::Ordering::SeqCst) == 0;
+        std::thread::scope(|scope| {
+            for stripe in 0..WRITERS {
+                let (rig, busy) = (&rig, &busy);
+                scope.spawn(move || {
+                    let file = rig.open("f", OpenFlags::RDWR).unwrap();
+                    let mut mine = pattern(WRITERS * STRIPE)[(stripe * STRIPE) as usize..]
+                        [..STRIPE as usize]
+                        .to_vec();
+                    let mut state = stripe + 1;
+                    for round in 0..150u64 {
+                        state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+                        let at = (state >> 33) % (STRIPE - 700);
+                        let len = 1 + (state >> 20) % 700;
+                        let bytes = vec![round as u8; len as usize];
+                        let n = file
+                            .write_at(&rig.cx(), &bytes, stripe * STRIPE + at)
+                            .unwrap();
+                        assert_eq!(n as u64, len);
+                        mine[at as usize..(at + len) as usize].copy_from_slice(&bytes);
+                        let found = read(rig, &file, STRIPE, stripe * STRIPE);
+                        assert!(found == mine, "stripe {stripe}, round {round}");
+                    }
+                    busy.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                });
+            }
+            scope.spawn(|| {
+                let file = rig.open("f", OpenFlags::RDONLY).unwrap();
+                while !done() {
+                    file.sync(&rig.cx(), false).unwrap();
+                    rig.fs.drop_caches();
+                }
+            });
+            scope.spawn(|| {
+                // The end moves, beyond what the others use.
+                let file = rig.open("f", OpenFlags::RDWR).unwrap();
+                let other = rig.open("g", OpenFlags::RDONLY).unwrap();
+                while !done() {
+                    let size = WRITERS * STRIPE;
+                    file.set_attr(&rig.cx(), &size_of(size + 9000)).unwrap();
+                    assert!(read(&rig, &file, 9000, size).iter().all(|byte| *byte == 0));
+                    file.set_attr(&rig.cx(), &size_of(size)).unwrap();
+                    assert!(read(&rig, &other, 64 * KIB, 0) == pattern(64 * KIB));
+                    let map = file.map(&rig.cx(), 8192, 8192, Protection::empty(), Sharing::Shared);
+                    drop(map);
+                }
+            });
+        });
+        rig.fs.sync(&rig.cx()).unwrap();
+        let file = rig.open("f", OpenFlags::RDONLY).unwrap();
+        assert!(served(&rig) == read(&rig, &file, WRITERS * STRIPE, 0));
+        assert!(!cache(&file).is_dirty());
+    }
 }

@@ -54,6 +54,7 @@ pub(crate) struct Setup {
     pub(crate) flags: MountFlags,
     pub(crate) creds: Credentials,
     pub(crate) page_cache_limit: u64,
+    pub(crate) overlayfs_stale_read: bool,
 }
 
 impl Setup {
@@ -68,6 +69,7 @@ impl Setup {
             flags: MountFlags::default(),
             creds: Credentials::root(),
             page_cache_limit: 256 << 20,
+            overlayfs_stale_read: false,
         }
     }
 
@@ -114,6 +116,7 @@ impl Setup {
         options.access = self.access;
         options.page_cache_limit = self.page_cache_limit;
         options.revalidate_after = self.revalidate_after;
+        options.overlayfs_stale_read = self.overlayfs_stale_read;
         let clock = Arc::new(TestClock::at(2_000_000_000));
         let fs = Filesystem::mount_with_clock(
             Arc::new(remote.clone()),

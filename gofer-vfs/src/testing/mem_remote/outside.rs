@@ -213,6 +213,22 @@ impl Outside for MemOutside {
 }
 
 impl MemOutside {
+    /// Puts a copy in the place of a file's content on the host, as overlayfs does with a file of
+    /// its lower layer: descriptors that were donated go on showing the old one.
+    pub fn copy_up(&self, path: &[u8]) -> OutsideResult<()> {
+        let tree = &mut *self.tree.lock();
+        let ino = self.find(tree, path)?;
+        let Content::Regular(old) = &mut tree.get_mut(ino).content else {
+            return Err(Errno::EINVAL);
+        };
+        let mut bytes = vec![0; usize::try_from(old.size()).map_err(|_| Errno::EFBIG)?];
+        old.read(&mut bytes, 0);
+        let mut new = super::data::Data::new(true);
+        new.write(&bytes, 0);
+        *old = new;
+        Ok(())
+    }
+
     /// Replaces whatever `path` is by a file of another type under the *same* identity, as when
     /// a server reuses a number.
     pub fn change_type(&self, path: &[u8], directory: bool) -> OutsideResult<()> {
