@@ -1,5 +1,7 @@
 //! diod's tools as clients of our server.
 
+mod load;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -28,14 +30,51 @@ type Case = (&'static str, fn(&Site) -> Result<()>);
 
 const CASES: &[Case] = &[
     ("diodls lists every name", lists_names),
-    ("diodls lists a directory of many replies", lists_many),
+    (
+        "diodls lists 2,000 names, 4096 bytes a message",
+        lists_many::<4096>,
+    ),
+    (
+        "diodls lists 2,000 names, 8192 bytes a message",
+        lists_many::<8192>,
+    ),
+    (
+        "diodls lists 2,000 names, 65536 bytes a message",
+        lists_many::<65536>,
+    ),
     ("diodls -l shows modes, owners and sizes", lists_long),
     ("diodcat prints a file of many replies", prints_large),
     (
         "diodcat works with the smallest messages",
         prints_small_messages,
     ),
+    (
+        "diodcat prints 64 MiB, 4096 bytes a message",
+        prints::<4096>,
+    ),
+    (
+        "diodcat prints 64 MiB, 8192 bytes a message",
+        prints::<8192>,
+    ),
+    (
+        "diodcat prints 64 MiB, 65536 bytes a message",
+        prints::<65536>,
+    ),
     ("diodcat reports a missing file", reports_missing),
+    (
+        "diodload copies, 4096 bytes a message",
+        load::copies::<4096>,
+    ),
+    (
+        "diodload copies, 8192 bytes a message",
+        load::copies::<8192>,
+    ),
+    (
+        "diodload copies, 65536 bytes a message",
+        load::copies::<65536>,
+    ),
+    ("diodload asks for attributes", load::asks_for_attributes),
+    ("diodload reports a missing file", load::reports_missing),
 ];
 
 /// Prints every chosen case over `transport`.
@@ -94,9 +133,11 @@ impl Site {
         fs::create_dir_all(export.join("many"))?;
         fs::write(export.join("large"), large())?;
         fs::write(export.join("small"), "a few words\n")?;
-        for index in 0..1000 {
-            fs::write(export.join(format!("many/file-{index:04}")), "")?;
+        fs::write(export.join("huge"), pattern(64 << 20))?;
+        for name in many() {
+            fs::write(export.join("many").join(name), "")?;
         }
+        load::place(&export)?;
         let socket = base.path().join("socket");
         let mut command = Command::new(program);
         command.args(["serve", "--die-with-parent", "--protocol", "9p", "--root"]);
@@ -122,7 +163,7 @@ impl Site {
     fn tool(&self, name: &str, args: &[&str]) -> Result<Output> {
         let program = super::find(name).with_context(|| format!("{name} is not installed"))?;
         Command::new(program)
-            .args(["-s", &self.address, "-a", "/", "-t", "20"])
+            .args(["-s", &self.address, "-a", "/", "-t", "60"])
             .args(args)
             .stdin(Stdio::null())
             .output()
@@ -142,9 +183,21 @@ impl Site {
     }
 }
 
-/// More than several messages can carry, and no two blocks alike.
+/// No two blocks alike.
+fn pattern(size: usize) -> Vec<u8> {
+    let mut data = vec![0; size];
+    let words = data.chunks_exact_mut(4).zip(0u32..);
+    words.for_each(|(word, number)| word.copy_from_slice(&number.to_le_bytes()));
+    data
+}
+
+/// More than several messages can carry.
 fn large() -> Vec<u8> {
-    (0..300_000u32).flat_map(u32::to_le_bytes).collect()
+    pattern(1_200_000)
+}
+
+fn many() -> impl Iterator<Item = String> {
+    (0..2000).map(|index| format!("file-{index:04}"))
 }
 
 fn sorted_lines(output: &[u8]) -> Vec<String> {
@@ -157,15 +210,18 @@ fn sorted_lines(output: &[u8]) -> Vec<String> {
 
 fn lists_names(site: &Site) -> Result<()> {
     let names = sorted_lines(&site.output("diodls", &[])?);
-    ensure!(names == ["large", "many", "small"], "it lists {names:?}");
+    ensure!(
+        names == [load::EXPORT, "huge", "large", "many", "small"],
+        "it lists {names:?}"
+    );
     Ok(())
 }
 
-fn lists_many(site: &Site) -> Result<()> {
-    let names = sorted_lines(&site.output("diodls", &["-m", "4096", "many"])?);
-    let expected: Vec<String> = (0..1000).map(|index| format!("file-{index:04}")).collect();
+fn lists_many<const MSIZE: usize>(site: &Site) -> Result<()> {
+    let msize = MSIZE.to_string();
+    let names = sorted_lines(&site.output("diodls", &["-m", &msize, "many"])?);
     ensure!(
-        names == expected,
+        names.iter().cloned().eq(many()),
         "it lists {} names: {names:?}",
         names.len()
     );
@@ -198,6 +254,20 @@ fn prints_small_messages(site: &Site) -> Result<()> {
     let output = site.output("diodcat", &["-m", "4096", "small", "large"])?;
     let expected = [b"a few words\n".as_slice(), &large()].concat();
     ensure!(output == expected, "{} other bytes", output.len());
+    Ok(())
+}
+
+fn prints<const MSIZE: usize>(site: &Site) -> Result<()> {
+    let output = site.output("diodcat", &["-m", &MSIZE.to_string(), "huge"])?;
+    let expected = pattern(64 << 20);
+    ensure!(
+        output.len() == expected.len(),
+        "{} bytes of {}",
+        output.len(),
+        expected.len()
+    );
+    let same = output.iter().zip(&expected).position(|(is, was)| is != was);
+    ensure!(same.is_none(), "other bytes from {same:?} on");
     Ok(())
 }
 
