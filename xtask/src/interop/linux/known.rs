@@ -61,12 +61,11 @@ pub(super) const LIMITS: &[Limit] = &[
         &["loose"],
         "attributes are kept without time limit",
     ),
-    Limit {
-        check: "permissions",
-        mounts: &[],
-        sides: &[Side::Ours],
-        reason: "new files belong to the server's user",
-    },
+    linux(
+        "permissions",
+        &["none-any"],
+        "one attach stands for all users",
+    ),
     diod("direct_data", &[], "it refuses to open with O_DIRECT"),
     diod("unlinked_and_changed", &[], BY_PATH),
     diod("renamed_while_open", &[], BY_PATH),

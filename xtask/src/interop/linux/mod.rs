@@ -55,7 +55,7 @@ const FULL: [Mounted; 6] = [
     mounted("loose-large", "cache=loose,msize=1048576"),
     mounted("none-user", "cache=none,access=user"),
     mounted("loose-user", "cache=loose,access=user"),
-    mounted("none-any", "cache=none,access=any"),
+    mounted("none-any", "cache=none,access=any,uname=root"),
     mounted("loose-acl", "cache=loose,access=client,posixacl"),
 ];
 
@@ -178,7 +178,9 @@ fn serve(side: Side, export: &Path) -> Result<(Server, u16)> {
     let program = workspace::build("gofer-server-mock", Profile::Dev)?;
     let mut command = Command::new(program);
     command.args(["serve", "--die-with-parent", "--protocol", "9p", "--root"]);
-    command.arg(export).args(["--listen", "tcp:127.0.0.1:0"]);
+    // The guest's users are told by number, each in an attach of its own.
+    command.arg(export).args(["--users", "attach"]);
+    command.args(["--listen", "tcp:127.0.0.1:0"]);
     let mut server = Server::start(command, None)?;
     let port = port_of(&server.ready_line(PATIENCE)?)?;
     Ok((server, port))
