@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"reflect"
+	"runtime"
 	"sort"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ import (
 // session: what is agreed on, and the file system's numbers.
 func session(r *run) {
 	r.step("level", r.client.Version(), r.level)
+	r.step("requests go over channels", overChannels(r.client), r.level >= 8)
 	var host unix.Statfs_t
 	r.need("host's statfs", unix.Statfs(r.dir, &host))
 	found, err := r.root.StatFS()
@@ -30,6 +33,13 @@ func session(r *run) {
 		r.fails("close", nested.Close(), 0)
 	}
 	r.fails("close the root's clone", r.clone(r.top).Close(), 0)
+}
+
+// overChannels looks at what the client does not tell: how it sends, which it decides on when it
+// has asked for channels. Where it got none it goes on over the socket without a word.
+func overChannels(client *p9.Client) bool {
+	send := reflect.ValueOf(client).Elem().FieldByName("sendRecv")
+	return strings.HasSuffix(runtime.FuncForPC(send.Pointer()).Name(), "sendRecvChannel-fm")
 }
 
 func second(_ p9.File, err error) error { return err }

@@ -1,11 +1,12 @@
 // Serves a directory with the 9P server of gVisor's package p9: a listening Unix socket, and files
 // of the host behind it.
 //
-// Usage: p9server SOCKET DIR. Prints a line when it listens, and serves until it is killed or its
-// parent ends.
+// Usage: p9server [-debug] SOCKET DIR. Prints a line when it listens, and serves until it is killed
+// or its parent ends. With -debug it writes a line for each message to standard error.
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"time"
@@ -35,20 +36,26 @@ func (tree) ServerOptions() p9.AttacherOptions {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: p9server SOCKET DIR")
+	debug := flag.Bool("debug", false, "a line for each message")
+	flag.Parse()
+	if flag.NArg() != 2 {
+		fmt.Fprintln(os.Stderr, "usage: p9server [-debug] SOCKET DIR")
 		os.Exit(2)
 	}
+	socket, dir := flag.Arg(0), flag.Arg(1)
 	log.SetLevel(log.Warning)
+	if *debug {
+		log.SetLevel(log.Debug)
+	}
 	unix.Umask(0)
-	listener, err := unet.BindAndListen(os.Args[1], false)
+	listener, err := unet.BindAndListen(socket, false)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "p9server:", err)
 		os.Exit(1)
 	}
 	go endWithParent()
-	fmt.Println("listening on unix:" + os.Args[1])
-	if err := p9.NewServer(tree(os.Args[2])).Serve(listener); err != nil {
+	fmt.Println("listening on unix:" + socket)
+	if err := p9.NewServer(tree(dir)).Serve(listener); err != nil {
 		fmt.Fprintln(os.Stderr, "p9server:", err)
 		os.Exit(1)
 	}

@@ -18,7 +18,10 @@ use crate::suite::Selection;
 
 const ROW: &str = "own client/gofer";
 /// Columns, and their mount options.
-const COLUMNS: [(&str, &str); 2] = [("channels", ""), ("socket", ",channels=0")];
+const COLUMNS: [(&str, &str); 2] = [
+    ("channels", "lisafs=true"),
+    ("socket", "lisafs=true,channels=0"),
+];
 
 /// A case: its name, the gofer's flags, and what it does.
 type Case = (
@@ -95,7 +98,9 @@ fn run_case(
     run: fn(&mut Probe) -> Result<()>,
 ) -> CaseResult {
     let start = Instant::now();
-    let verdict = match Probe::start(programs, options, flags) {
+    let mut command = programs.server();
+    command.args(flags);
+    let verdict = match Probe::start(command, options) {
         Err(error) => Verdict::Failed(format!("no connection: {error:#}")),
         Ok(mut probe) => match run(&mut probe) {
             Err(error) => Verdict::Failed(format!("{error:#}\n{}", probe.server.log())),

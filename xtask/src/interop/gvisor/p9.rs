@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use gofer_vfs::InteropMode;
+use gofer_vfs::{AttrMask, InteropMode};
 
 use super::conformance::{Seen, ask, compare, judge};
 use super::go::Programs;
 use super::known::{Difference, P9_DIFFERENCES, P9_LEVEL_10, P9_PLAIN};
+use super::probe::{CALL, Probe, works};
 use super::server::{Gofer, Which};
 use crate::outcome::{CaseResult, CellResult, CellState, Verdict, seconds};
 use crate::process::Server;
@@ -28,6 +29,19 @@ const LEVELS: std::ops::RangeInclusive<u32> = 0..=13;
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What each connection of our client has to use: a channel for its requests, or the socket.
+const CHANNELS: [(&str, &str, bool); 4] = [
+    ("level 7 has none", "version=9P2000.L.Google.7", false),
+    ("level 8 has them", "version=9P2000.L.Google.8", true),
+    ("level 13 has them", "version=9P2000.L.Google.13", true),
+    (
+        "level 13 does without",
+        "version=9P2000.L.Google.13,channels=0",
+        false,
+    ),
+];
+
+const CHANNELS_OF: &str = "own client/p9 server";
 const OURS: &str = "gvisor p9 client/own server";
 const BESIDE: &str = "gvisor p9 client/p9 as own";
 
@@ -63,10 +77,17 @@ pub(super) fn cells(programs: &Arc<Programs>) -> Vec<Cell> {
 
 /// Prints the cases of gVisor's client that `selection` has.
 pub(super) fn list(programs: &Programs, selection: &Selection) -> Result<()> {
+    let cell = cell(CHANNELS_OF, "channels").name();
+    for (case, ..) in CHANNELS
+        .iter()
+        .filter(|(case, ..)| selection.has(&cell, case))
+    {
+        println!("{cell}::{case}");
+    }
     let cases = cases(programs)?;
     for level in LEVELS {
         for row in [OURS, BESIDE] {
-            let cell = cell(row, level).name();
+            let cell = at_level(row, level).name();
             for case in cases.iter().filter(|case| selection.has(&cell, case)) {
                 println!("{cell}::{case}");
             }
@@ -75,8 +96,61 @@ pub(super) fn list(programs: &Programs, selection: &Selection) -> Result<()> {
     Ok(())
 }
 
-/// Runs gVisor's client on what `selection` has: two cells for each level.
+/// Runs what `selection` has beside the behaviour suite.
 pub(super) fn run(programs: &Programs, selection: &Selection) -> Result<Vec<CellResult>> {
+    let mut cells = Vec::new();
+    cells.extend(run_channels(programs, selection));
+    cells.extend(run_client(programs, selection)?);
+    Ok(cells)
+}
+
+/// Whether our client uses the channels of gVisor's server, as the server sees it.
+fn run_channels(programs: &Programs, selection: &Selection) -> Option<CellResult> {
+    let start = Instant::now();
+    let mut cell = cell(CHANNELS_OF, "channels");
+    let name = cell.name();
+    for (case, options, expected) in CHANNELS {
+        if selection.has(&name, case) {
+            let verdict = match uses_channels(programs, options, expected) {
+                Ok(()) => Verdict::Passed,
+                Err(error) => Verdict::Failed(format!("{error:#}")),
+            };
+            cell.cases.push(result(case.to_owned(), verdict));
+        }
+    }
+    cell.seconds = seconds(start.elapsed());
+    (!cell.cases.is_empty()).then(|| {
+        println!("{}", cell.line());
+        cell
+    })
+}
+
+fn uses_channels(programs: &Programs, options: &str, expected: bool) -> Result<()> {
+    let mut command = programs.p9_server();
+    command.arg("-debug");
+    let probe = Probe::start(command, options)?;
+    for _ in 0..3 {
+        works("getattr", probe.root.attr(&CALL, AttrMask::BASIC))?;
+    }
+    let log = probe.server.log();
+    let received = |from: &str| {
+        let lines = log.lines().filter(|line| line.contains("Tgetattr"));
+        lines.filter(|line| line.contains(from)).count()
+    };
+    let (channel, socket) = (received("recv [channel "), received("recv [FD "));
+    let (right, wrong) = match expected {
+        true => (channel, socket),
+        false => (socket, channel),
+    };
+    ensure!(
+        right >= 3 && wrong == 0,
+        "{channel} requests over a channel, {socket} over the socket\n{log}"
+    );
+    Ok(())
+}
+
+/// Runs gVisor's client on what `selection` has: two cells for each level.
+fn run_client(programs: &Programs, selection: &Selection) -> Result<Vec<CellResult>> {
     let cases = cases(programs)?;
     let chosen = |cell: &CellResult| -> Vec<String> {
         let has = |case: &&String| selection.has(&cell.name(), case);
@@ -84,7 +158,7 @@ pub(super) fn run(programs: &Programs, selection: &Selection) -> Result<Vec<Cell
     };
     let (mut server, mut cells) = (None, Vec::new());
     for level in LEVELS {
-        let (mut ours, mut beside) = (cell(OURS, level), cell(BESIDE, level));
+        let (mut ours, mut beside) = (at_level(OURS, level), at_level(BESIDE, level));
         let (judged, compared) = (chosen(&ours), chosen(&beside));
         let either = |case: &&String| judged.contains(case) || compared.contains(case);
         let all: Vec<&String> = cases.iter().filter(either).collect();
@@ -132,10 +206,14 @@ fn listed(level: u32) -> Vec<&'static Difference> {
     found.map(|(_, _, difference)| difference).collect()
 }
 
-fn cell(row: &str, level: u32) -> CellResult {
+fn at_level(row: &str, level: u32) -> CellResult {
+    cell(row, &format!("level {level}"))
+}
+
+fn cell(row: &str, column: &str) -> CellResult {
     CellResult {
         row: row.to_owned(),
-        column: format!("level {level}"),
+        column: column.to_owned(),
         state: CellState::Ran,
         cases: Vec::new(),
         seconds: 0.0,

@@ -1,8 +1,9 @@
-//! A connection to a gofer of its own, used below the VFS, and the calls that cases make most.
+//! A connection to a server of its own, used below the VFS, and the calls that cases make most.
 
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,18 +16,17 @@ use gofer_vfs::remote::{
 use gofer_vfs::{Access, Errno, MountOptions, Name};
 use tempfile::TempDir;
 
-use super::go::Programs;
 use crate::connect;
 use crate::process::Server;
 
-/// How long the gofer may take to listen.
+/// How long the server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A case at work: a gofer of its own, and a connection to it.
+/// A case at work: a server of its own, and a connection to it.
 pub(super) struct Probe {
     pub(super) remote: Arc<dyn RemoteFilesystem>,
     pub(super) root: Arc<dyn RemoteFile>,
-    /// What the gofer serves.
+    /// What the server serves.
     pub(super) dir: PathBuf,
     pub(super) server: Server,
     _base: TempDir,
@@ -87,18 +87,15 @@ pub(super) fn write(handle: &dyn RemoteHandle, data: &[u8]) -> Result<()> {
 }
 
 impl Probe {
-    pub(super) fn start(programs: &Programs, options: &str, flags: &[&str]) -> Result<Probe> {
+    /// Starts a server with `command` and connects to it with the mount options `options`.
+    pub(super) fn start(mut command: Command, options: &str) -> Result<Probe> {
         let base = tempfile::Builder::new().prefix("gofer-go-").tempdir()?;
         let (socket, dir) = (base.path().join("socket"), base.path().join("export"));
         fs::create_dir(&dir)?;
-        let mut command = programs.server();
-        command.args(flags).args([&socket, &dir]);
+        command.args([&socket, &dir]);
         let mut server = Server::start(command, None)?;
         server.ready_line(PATIENCE)?;
-        let text = format!(
-            "trans=unix,address={},lisafs=true{options}",
-            socket.display()
-        );
+        let text = format!("trans=unix,address={},{options}", socket.display());
         let options: MountOptions = text.parse().map_err(|error| anyhow!("{text}: {error}"))?;
         let remote = connect::connect(Stream::connect_unix(&socket)?, &options)?;
         let root = works("attach", remote.root(&CALL))?.file;
