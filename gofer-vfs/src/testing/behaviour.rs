@@ -30,6 +30,7 @@ mod remove;
 mod rename;
 mod shared;
 mod shared_handles;
+mod special;
 mod times;
 mod xattrs;
 
@@ -178,6 +179,7 @@ pub fn cases() -> &'static [Case] {
             concurrency::CASES,
             file_locks::CASES,
             notify::CASES,
+            special::CASES,
             failure::CASES,
         ]
         .concat()
@@ -235,6 +237,10 @@ mod needs {
 
     pub fn fifos(fx: &Fixture) -> Applies {
         when(fx.server.makes_fifos, "the server makes no fifos")
+    }
+
+    pub fn no_fifos(fx: &Fixture) -> Applies {
+        when(!fx.server.makes_fifos, "the server makes fifos itself")
     }
 
     pub fn links_to_symlinks(fx: &Fixture) -> Applies {
