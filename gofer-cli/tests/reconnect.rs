@@ -332,3 +332,35 @@ fn another_tree_behind_the_address_is_stale() {
         shell.wait().unwrap();
     }
 }
+
+#[test]
+fn files_of_several_messages_arrive_whole_beside_each_other() {
+    let dirs = TempDir::new().unwrap();
+    let [source, served] = ["source", "served"].map(|name| dirs.path().join(name));
+    fs::create_dir(&source).unwrap();
+    fs::create_dir(&served).unwrap();
+    let mut dice = Dice(3);
+    for file in 0..8 {
+        let words = (0..200_000).flat_map(|_| dice.next().to_le_bytes());
+        fs::write(
+            source.join(format!("file {file}")),
+            words.collect::<Vec<_>>(),
+        )
+        .unwrap();
+    }
+    let expected = contents(&source);
+    let mut server = Server::new(Over::Tcp, dirs.path(), &served);
+    server.start();
+    let run = |args: &[&str]| {
+        let output = server.command("cache=none", args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(&["put", "-r", "-p", &source.display().to_string(), "/"]);
+    assert_eq!(contents(&served.join("source")), expected);
+    for round in 0..4 {
+        let back = dirs.path().join(format!("back {round}"));
+        fs::create_dir(&back).unwrap();
+        run(&["get", "-r", "-p", "/source", &back.display().to_string()]);
+        assert_eq!(contents(&back.join("source")), expected);
+    }
+}

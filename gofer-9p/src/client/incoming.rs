@@ -80,6 +80,13 @@ enum To {
     Nowhere,
 }
 
+impl Large {
+    /// Whether it goes to the buffers of the reader who met it.
+    fn is_placed(&self) -> bool {
+        matches!(self.to, To::Sink(..))
+    }
+}
+
 impl Incoming {
     pub(super) fn new(msize: u32) -> Incoming {
         Incoming {
@@ -124,7 +131,12 @@ impl Incoming {
             }
             if delivered {
                 let waiter = reading.waiter.and_then(|own| state.waiters.get(own));
-                return Ok(waiter.is_some_and(Waiter::has_enough));
+                let enough = waiter.is_some_and(Waiter::has_enough);
+                // Whoever reads next has other buffers: what has begun to go to ours ends there.
+                if enough && self.large.as_ref().is_some_and(Large::is_placed) {
+                    continue;
+                }
+                return Ok(enough);
             }
         }
     }
