@@ -98,6 +98,7 @@ impl Session {
             readonly: false,
             sockets: Sockets::All,
             fifos: Fifos::Open,
+            all_types: true,
             donate: true,
             users: Users::Server,
         };

@@ -49,6 +49,7 @@ pub struct Target {
     flags: MountFlags,
     uname: Vec<u8>,
     timeout: Option<Duration>,
+    all_types: bool,
 }
 
 /// A mounted tree and what keeps it alive.
@@ -145,7 +146,16 @@ impl Target {
             flags: settings.mount_flags(),
             uname: settings.uname.clone().unwrap_or_default(),
             timeout: settings.timeout,
+            all_types: false,
         })
+    }
+
+    /// Has a server that is started for the occasion serve files of every type, as a mount needs:
+    /// the kernel lets programs make and use them as it does anywhere.
+    #[must_use]
+    pub fn with_all_types(mut self) -> Target {
+        self.all_types = true;
+        self
     }
 
     /// Connects and mounts. Takes over inherited descriptors, so it goes before anything else
@@ -177,7 +187,7 @@ impl Target {
         }
         let (stream, label) = match &self.endpoint {
             Endpoint::Embedded(root) => {
-                let (fd, child) = start_server(root, &self.options, self.flags.readonly)?;
+                let (fd, child) = start_server(root, &self)?;
                 let number = fd.as_raw_fd();
                 self.options.trans = Trans::Fd {
                     rfd: number,
@@ -373,11 +383,8 @@ fn display_root(root: &Path) -> String {
 }
 
 /// Starts this very program as a server on `root`. It ends with us, or with the connection.
-fn start_server(
-    root: &Path,
-    options: &MountOptions,
-    readonly: bool,
-) -> CliResult<(OwnedFd, Child)> {
+fn start_server(root: &Path, target: &Target) -> CliResult<(OwnedFd, Child)> {
+    let options = &target.options;
     let failed = |op: &str, path: &Path, error: &io::Error| {
         CliError::local(op, path, error).with_exit(Exit::Connect)
     };
@@ -408,12 +415,18 @@ fn start_server(
         .stdout(Stdio::null())
         // Ctrl-C is for the command that runs, not for its server.
         .process_group(0);
-    if readonly {
+    if target.flags.readonly {
         command.arg("--readonly");
     }
     if options.directfs {
+        command.arg("--donate-root");
+    }
+    if target.all_types {
+        command.arg("--all-types");
+    }
+    if options.directfs || target.all_types {
         // What a descriptor of the root allows anyway.
-        command.args(["--donate-root", "--host-fifo", "open", "--host-uds", "open"]);
+        command.args(["--host-fifo", "open", "--host-uds", "open"]);
     }
     let child = command
         .spawn()

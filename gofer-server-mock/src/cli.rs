@@ -61,6 +61,9 @@ pub(crate) struct Serve {
     /// What clients may do with FIFOs on the host [default: none].
     #[arg(long, value_name = "WHAT")]
     pub(crate) host_fifo: Option<FifosArg>,
+    /// Lisafs: show block devices, and let clients make FIFOs, sockets and devices, as over 9P.
+    #[arg(long)]
+    pub(crate) all_types: bool,
     /// Do not give clients host descriptors of the files they open.
     #[arg(long)]
     pub(crate) no_donate: bool,
@@ -282,6 +285,7 @@ impl Serve {
             } else {
                 config.donate
             },
+            all_types: config.all_types,
             donate_root: config.donate_root,
             users: config.users,
             flags: self,
@@ -335,6 +339,7 @@ struct Shared<'a> {
     protocol: Option<ProtocolArg>,
     sockets: Option<SocketsArg>,
     fifos: Option<FifosArg>,
+    all_types: Option<bool>,
     donate: Option<bool>,
     donate_root: Option<bool>,
     users: Option<UsersArg>,
@@ -388,6 +393,7 @@ impl Shared<'_> {
                 readonly: export.mode == Mode::Ro,
                 sockets: sockets.map(Sockets::from).unwrap_or_default(),
                 fifos: fifos.map(Fifos::from).unwrap_or_default(),
+                all_types: flags.all_types || export.all_types.or(self.all_types) == Some(true),
                 donate,
                 users,
             },

@@ -53,8 +53,9 @@ pub fn run(
     let settings = crate::settings(&plan.connection)?;
     let credentials = settings.credentials(ids::caller());
     let trace = connection.trace.clone();
-    let connected =
-        Target::new(settings, &plan.connection)?.connect(&|| logging::tracer(trace.as_deref()))?;
+    let connected = Target::new(settings, &plan.connection)?
+        .with_all_types()
+        .connect(&|| logging::tracer(trace.as_deref()))?;
     raise_descriptor_limit();
     logging::start(output.verbose);
     let cancel = std::sync::Arc::new(Cancel::new().map_err(|error| no_signals(&error))?);

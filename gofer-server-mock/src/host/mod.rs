@@ -94,6 +94,9 @@ pub struct Policy {
     pub sockets: Sockets,
     /// FIFOs.
     pub fifos: Fifos,
+    /// Files of every type, also by protocols whose stock servers show no block devices and make
+    /// no FIFOs, sockets and devices.
+    pub all_types: bool,
     /// Whether clients get host descriptors of the files they open.
     pub donate: bool,
     /// As whom requests are carried out, by protocols that can say who asks.

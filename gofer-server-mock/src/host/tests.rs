@@ -11,6 +11,7 @@ const WRITABLE: Policy = Policy {
     readonly: false,
     sockets: Sockets::All,
     fifos: Fifos::Open,
+    all_types: false,
     donate: true,
     users: Users::Server,
 };

@@ -146,6 +146,7 @@ impl Session {
         let mut budget = request.count.unsigned_abs() as usize;
         let room = self.max_message_size as usize - <Getdents64Resp<'_> as Message>::MIN_SIZE;
         let mount_points = open.file.mount_points();
+        let policy = open.file.node().policy();
         let mut entries = std::mem::take(&mut reply.dirents);
         entries.clear();
         open.file.read_dir(next, budget, &mut |entry| {
@@ -159,7 +160,10 @@ impl Session {
                 return ControlFlow::Break(());
             }
             let listed = entry.listed(&mount_points);
-            if let Some(listed) = listed.ok().filter(|listed| is_served(listed.file_type)) {
+            if let Some(listed) = listed
+                .ok()
+                .filter(|listed| is_served(policy, listed.file_type))
+            {
                 if !entries.push(&dirent(entry, &listed)) {
                     return ControlFlow::Break(());
                 }

@@ -26,7 +26,7 @@ use gofer_transport::Stream;
 use rustix::io::Errno;
 
 use crate::channels::Channels;
-use crate::host::{Export, FileType, Found, Owner, Result, Stat};
+use crate::host::{Export, FileType, Found, Owner, Policy, Result, Stat};
 use crate::limits::Limits;
 use fds::{Fds, Room};
 
@@ -159,16 +159,20 @@ fn inode(room: &mut Room<'_>, found: Found) -> Inode {
 }
 
 /// `EPERM` for a type that is not served (lisafs 9.6).
-fn check_type(stat: &Stat) -> Result<()> {
-    match is_served(FileType::from_raw_mode(u32::from(stat.stx_mode))) {
+fn check_type(policy: &Policy, stat: &Stat) -> Result<()> {
+    match is_served(policy, FileType::from_raw_mode(u32::from(stat.stx_mode))) {
         true => Ok(()),
         false => Err(Errno::PERM),
     }
 }
 
 /// Whether clients get to see files of this type (lisafs 9.6).
-fn is_served(file_type: FileType) -> bool {
-    !matches!(file_type, FileType::BlockDevice | FileType::Unknown)
+fn is_served(policy: &Policy, file_type: FileType) -> bool {
+    match file_type {
+        FileType::BlockDevice => policy.all_types,
+        FileType::Unknown => false,
+        _ => true,
+    }
 }
 
 /// The name check of lisafs 5.4, which comes before FDIDs are looked up. Zero bytes are refused

@@ -76,7 +76,7 @@ impl Session {
         }
         // All of them are names, as was just checked.
         start.walk_stat(names.map_while(|name| Name::new(name).ok()), |stat| {
-            check_type(stat)?;
+            check_type(start.policy(), stat)?;
             stats.push(statx(stat));
             Ok(())
         })?;
@@ -126,7 +126,8 @@ impl Session {
         Ok(())
     }
 
-    /// lisafs 6.14: regular files, and the whiteout of an overlay (character device 0:0).
+    /// lisafs 6.14: regular files, and the whiteout of an overlay (character device 0:0); others
+    /// where the policy says so.
     pub(super) fn mknod_at(&self, request: &MknodAtReq<'_>, reply: &mut Reply) -> Result<()> {
         let common = &request.common;
         let (dir, mut room) = self.create_place(common, request.name, 1)?;
@@ -136,6 +137,11 @@ impl Session {
         match file_type {
             FileType::RegularFile => {}
             FileType::CharacterDevice if device == (0, 0) => {}
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+                if dir.policy().all_types => {}
             _ => return Err(Errno::PERM),
         }
         let owner = owner(common.uid.get(), common.gid.get());
@@ -239,7 +245,7 @@ fn walk_down(
             Err(Errno::NOENT) => return Ok(WalkStatus::MISSING),
             found => found?,
         };
-        check_type(&found.stat)?;
+        check_type(at.policy(), &found.stat)?;
         at = found.node.clone();
         inodes.push(inode(room, found));
     }

@@ -25,6 +25,7 @@ pub const ALL: Policy = Policy {
     readonly: false,
     sockets: Sockets::All,
     fifos: Fifos::Open,
+    all_types: false,
     donate: true,
     users: Users::Server,
 };

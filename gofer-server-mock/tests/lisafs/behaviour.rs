@@ -749,6 +749,51 @@ fn devices_are_not_opened_and_block_devices_not_even_seen() {
         path: Strings::new(&path),
     };
     assert_eq!(client.ask(&request).unwrap_err(), EPERM);
+
+    let policy = Policy {
+        all_types: true,
+        ..ALL
+    };
+    let client = Client::of(dir.path(), policy);
+    let root = client.mount();
+    client.walk(root, &["disk"]).unwrap();
+}
+
+#[test]
+fn files_of_every_type_are_made_where_allowed_and_of_few_elsewhere() {
+    let makes = |policy: Policy, kind: FileType, device: (u32, u32)| {
+        let dir = tempfile::tempdir().unwrap();
+        let client = Client::of(dir.path(), policy);
+        let root = client.mount();
+        let mode = (kind.as_raw_mode() | 0o600) as u16;
+        let request = MknodAtReq {
+            common: CreateCommon::new(root, NO_ID, NO_ID, mode),
+            minor: device.1,
+            major: device.0,
+            name: b"made",
+        };
+        client.ask(&request).map(|_| {
+            let made = rustix::fs::lstat(dir.path().join("made")).unwrap();
+            assert_eq!(FileType::from_raw_mode(made.st_mode), kind);
+        })
+    };
+    let every = Policy {
+        all_types: true,
+        ..ALL
+    };
+    for (kind, device) in [
+        (FileType::Fifo, (0, 0)),
+        (FileType::Socket, (0, 0)),
+        (FileType::CharacterDevice, (1, 3)),
+        (FileType::BlockDevice, (7, 77)),
+    ] {
+        assert_eq!(makes(ALL, kind, device), Err(EPERM), "{kind:?}");
+        let made = makes(every, kind, device);
+        // Who is not root cannot make devices in any case.
+        let device = device != (0, 0) && !rustix::process::geteuid().is_root();
+        assert_eq!(made, if device { Err(EPERM) } else { Ok(()) }, "{kind:?}");
+    }
+    assert_eq!(makes(every, FileType::Directory, (0, 0)), Err(EPERM));
 }
 
 #[test]

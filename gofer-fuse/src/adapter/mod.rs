@@ -1,0 +1,225 @@
+//! FUSE requests as operations on nodes.
+
+mod calls;
+
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuser::{
+    FileHandle, Generation, INodeNo, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyXattr,
+    Request,
+};
+use gofer_vfs::{
+    Caps, Context, Credentials, DirectoryEntry, Errno, File, FileType, Name, Node, OpenFlags,
+};
+
+use crate::convert;
+use crate::files::Files;
+use crate::nodes::Nodes;
+use crate::policy::Policy;
+use crate::requests::{Requests, Waits};
+
+type Reply<T> = Result<T, fuser::Errno>;
+
+/// Numbers are not used for another file while the kernel knows them.
+const GENERATION: Generation = Generation(0);
+
+/// What a kernel knows of one mounted tree.
+pub(crate) struct Adapter {
+    pub(crate) fs: gofer_vfs::Filesystem,
+    pub(crate) nodes: Nodes,
+    pub(crate) files: Files,
+    policy: Policy,
+    requests: Requests,
+}
+
+impl Adapter {
+    pub(crate) fn new(fs: gofer_vfs::Filesystem, policy: Policy) -> std::io::Result<Adapter> {
+        Ok(Adapter {
+            nodes: Nodes::new(fs.root()),
+            fs,
+            files: Files::default(),
+            policy,
+            requests: Requests::new()?,
+        })
+    }
+
+    /// Runs an operation on behalf of whoever sent `request`.
+    fn run<T>(
+        &self,
+        request: &Request,
+        work: impl FnOnce(&Context<'_>) -> gofer_vfs::Result<T>,
+    ) -> Reply<T> {
+        self.run_with(request, |cx| work(cx).map_err(convert::error))
+    }
+
+    fn run_with<T>(
+        &self,
+        request: &Request,
+        work: impl FnOnce(&Context<'_>) -> Reply<T>,
+    ) -> Reply<T> {
+        // See the crate: the kernel has checked what the caller may do.
+        let creds = Credentials {
+            uid: request.uid(),
+            gid: request.gid(),
+            groups: Vec::new(),
+            caps: Caps::all(),
+        };
+        let underway = self
+            .requests
+            .begin(request.pid(), Waits::Deadly)
+            .map_err(fuser::Errno::from)?;
+        let cx = Context {
+            cancel: Some(underway.cancel()),
+            ..Context::new(&creds)
+        };
+        work(&cx)
+    }
+
+    fn node(&self, number: INodeNo) -> Reply<Node> {
+        self.nodes.get(number.0).ok_or(fuser::Errno::ESTALE)
+    }
+
+    fn file(&self, handle: FileHandle) -> Reply<Arc<File>> {
+        self.files.get(handle).ok_or(fuser::Errno::EBADF)
+    }
+
+    /// What the kernel is told of a node it looked up or made.
+    fn entry(&self, cx: &Context<'_>, node: Node) -> Reply<fuser::FileAttr> {
+        // A lookup in shared mode has just brought the attributes.
+        let stat = self.fs.known_stat_node(cx, &node).map_err(convert::error)?;
+        let number = self.nodes.enter(node);
+        Ok(convert::attr(number, &stat.attr))
+    }
+
+    fn reply_entry(&self, reply: ReplyEntry, entry: Reply<fuser::FileAttr>) {
+        match entry {
+            Ok(attr) => {
+                let (entry, attributes) = (self.policy.entry, self.policy.attr);
+                reply.entry_with_ttls(&attributes, &entry, &attr, GENERATION);
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// Attributes of a file under the number the kernel knows it by; the root shows its own.
+    fn attr(&self, cx: &Context<'_>, number: INodeNo) -> Reply<fuser::FileAttr> {
+        let node = self.node(number)?;
+        let stat = self.fs.stat_node(cx, &node).map_err(convert::error)?;
+        let shown = match number {
+            INodeNo::ROOT => stat.ino,
+            INodeNo(number) => number,
+        };
+        Ok(convert::attr(shown, &stat.attr))
+    }
+
+    fn open_node(&self, request: &Request, number: INodeNo, flags: i32) -> Reply<File> {
+        let flags = OpenFlags::from_bits_truncate(flags as u32) - OpenFlags::CREAT;
+        let node = self.node(number)?;
+        self.run(request, |cx| self.fs.open_node(cx, &node, flags))
+    }
+
+    fn close(&self, request: &Request, handle: FileHandle) -> Reply<()> {
+        let file = self.files.remove(handle).ok_or(fuser::Errno::EBADF)?;
+        match Arc::try_unwrap(file) {
+            Ok(file) => self.run(request, |cx| file.close(cx)),
+            // A request that is still under way drops it.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn empty(reply: ReplyEmpty, done: Reply<()>) {
+    match done {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+fn permissions(mode: u32) -> u16 {
+    (mode & 0o7777) as u16
+}
+
+impl Adapter {
+    /// Adds an entry to a listing with attributes; true when it is full.
+    ///
+    /// fuser cannot list an entry without attributes here. One whose file cannot be looked up
+    /// gets a number that leads nowhere and that is not trusted: who uses it looks it up again,
+    /// and is told why that fails.
+    fn add_plus(
+        &self,
+        cx: &Context<'_>,
+        dir: &Node,
+        entry: &DirectoryEntry<'_>,
+        reply: &mut ReplyDirectoryPlus,
+    ) -> bool {
+        let found = match Name::new(entry.name) {
+            Ok(name) => match self.fs.lookup(cx, dir, name) {
+                Ok(node) => self.entry(cx, node),
+                // Removed since the listing was taken.
+                Err(error) if error.errno() == Errno::ENOENT => return false,
+                Err(error) => Err(convert::error(error)),
+            },
+            // `.` and `..`, which the kernel does not look at.
+            Err(errno) => Err(convert::errno(errno)),
+        };
+        let (counted, time) = match found {
+            Ok(_) => (true, self.policy.entry),
+            Err(_) => (false, Duration::ZERO),
+        };
+        let attr = found.unwrap_or_else(|_| {
+            let dots = matches!(entry.name, b"." | b"..");
+            let number = if dots {
+                entry.ino
+            } else {
+                self.nodes.nowhere()
+            };
+            convert::no_file(number, entry.file_type.unwrap_or(FileType::Regular))
+        });
+        let full = reply.add(
+            INodeNo(entry.ino),
+            entry.next,
+            OsStr::from_bytes(entry.name),
+            &time,
+            &attr,
+            GENERATION,
+        );
+        if full && counted {
+            self.nodes.forget(attr.ino.0, 1);
+        }
+        full
+    }
+}
+
+fn flow(full: bool) -> ControlFlow<()> {
+    match full {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
+}
+
+/// Replies to a question that may be about the size only.
+fn reply_sized(reply: ReplyXattr, size: u32, value: Reply<Vec<u8>>) {
+    match value {
+        Err(errno) => reply.error(errno),
+        Ok(value) if size == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > size as usize => reply.error(convert::errno(Errno::ERANGE)),
+        Ok(value) => reply.data(&value),
+    }
+}
+
+/// Lends this thread's buffer, at least `size` bytes long.
+fn with_buffer<T>(size: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        work(buffer.get_mut(..size).unwrap_or_default())
+    })
+}
