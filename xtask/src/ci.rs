@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use crate::interop::{self, Interop};
 use crate::outcome::Outcome;
 use crate::suite::Options;
+use crate::suites::{self, Suites};
 use crate::{matrix, tidy, workspace};
 
 /// Options of `cargo xtask ci`.
@@ -72,6 +73,10 @@ pub fn run(options: &Ci) -> Result<()> {
     for peer in Interop::for_ci(&options.allow_missing) {
         step(peer.name(), &|| Ok(judge(&interop::run_all(&peer)?)));
     }
+    step("suites", &|| {
+        let suites = Suites::for_ci(&options.allow_missing);
+        Ok(judge(&suites::run_all(&suites)?))
+    });
     summarize(&done)
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`ci`]: everything a change must pass.
 //! - [`matrix`], [`interop`]: the behaviour suite against our server and against other people's.
+//! - [`suites`]: other people's tests and programs on a mount.
 //! - [`mod@bench`]: what operations cost.
 //! - [`hammer`]: many clients at once.
 //! - [`tidy`]: rules no compiler checks.
@@ -19,6 +20,7 @@ pub mod matrix;
 pub mod outcome;
 pub mod process;
 pub mod suite;
+pub mod suites;
 pub mod tidy;
 pub mod watchdog;
 pub mod workspace;

@@ -10,6 +10,7 @@ use xtask::ci::{self, Ci};
 use xtask::hammer::{self, Hammer};
 use xtask::interop::{self, Interop, RunscGofer};
 use xtask::suite::Options;
+use xtask::suites::{self, Suites};
 use xtask::{matrix, tidy};
 
 /// Developer tasks of the workspace
@@ -28,6 +29,8 @@ enum Task {
     TestMatrix(Options),
     /// Run the behaviour suite against other people's programs
     Interop(Interop),
+    /// Run other people's tests and programs on a mount
+    Suites(Suites),
     /// Measure, beside a raw socket and direct system calls
     Bench(Bench),
     /// Stand in for `runsc gofer`: started by the copy of runsc that `interop runsc` makes
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Ci(options) => ci::run(&options),
         Task::TestMatrix(options) => matrix::run(&options),
         Task::Interop(options) => interop::run(&options),
+        Task::Suites(options) => suites::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::RunscGofer(options) => interop::run_gofer(&options),
         Task::Hammer(options) => hammer::run(&options),

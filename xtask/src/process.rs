@@ -26,10 +26,21 @@ pub struct Server {
 impl Server {
     /// Starts `command` with `input` as its standard input, or none.
     pub fn start(mut command: Command, input: Option<OwnedFd>) -> Result<Server> {
+        command
+            .stdin(input.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped());
+        Server::spawn(&mut command)
+    }
+
+    /// Starts `command`, which writes what it has to say to `output`.
+    pub fn with_output(command: &mut Command, output: File) -> Result<Server> {
+        command.stdin(Stdio::null()).stdout(output);
+        Server::spawn(command)
+    }
+
+    fn spawn(command: &mut Command) -> Result<Server> {
         let log = tempfile::tempfile().context("make a log file")?;
         let mut child = command
-            .stdin(input.map_or_else(Stdio::null, Stdio::from))
-            .stdout(Stdio::piped())
             .stderr(log.try_clone()?)
             .spawn()
             .with_context(|| format!("start {}", command.get_program().to_string_lossy()))?;

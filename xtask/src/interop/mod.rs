@@ -177,7 +177,7 @@ fn outcome_of(interop: &Interop, cells: Vec<CellResult>) -> Outcome {
 }
 
 /// Makes sure that `program` is there, by installing the Debian package of that name.
-fn install(program: &str, package: &str) -> Result<()> {
+pub(crate) fn install(program: &str, package: &str) -> Result<()> {
     if find(program).is_some() {
         return Ok(());
     }

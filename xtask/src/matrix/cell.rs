@@ -82,7 +82,7 @@ impl Protocol {
     }
 
     /// The mount options that ask for it, and for nothing less.
-    fn options(self) -> &'static str {
+    pub(crate) fn options(self) -> &'static str {
         match self {
             Protocol::Plain => "version=9P2000.L",
             Protocol::Google => "version=9P2000.L.Google.13",
