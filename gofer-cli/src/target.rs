@@ -50,6 +50,8 @@ pub struct Target {
     uname: Vec<u8>,
     timeout: Option<Duration>,
     all_types: bool,
+    /// Where a server that is started writes what it has to say; `None`: where we do.
+    server_log: Option<PathBuf>,
 }
 
 /// A mounted tree and what keeps it alive.
@@ -147,6 +149,7 @@ impl Target {
             uname: settings.uname.clone().unwrap_or_default(),
             timeout: settings.timeout,
             all_types: false,
+            server_log: None,
         })
     }
 
@@ -155,6 +158,13 @@ impl Target {
     #[must_use]
     pub fn with_all_types(mut self) -> Target {
         self.all_types = true;
+        self
+    }
+
+    /// Has such a server write to `log`, if there is one: it outlives the terminal.
+    #[must_use]
+    pub fn with_server_log(mut self, log: Option<&Path>) -> Target {
+        self.server_log = log.map(Path::to_owned);
         self
     }
 
@@ -417,6 +427,10 @@ fn start_server(root: &Path, target: &Target) -> CliResult<(OwnedFd, Child)> {
         .process_group(0);
     if target.flags.readonly {
         command.arg("--readonly");
+    }
+    if let Some(log) = &target.server_log {
+        let opened = std::fs::File::options().create(true).append(true).open(log);
+        command.stderr(opened.map_err(|error| failed("open", log, &error))?);
     }
     if options.directfs {
         command.arg("--donate-root");

@@ -10,6 +10,7 @@ mod errors;
 mod help;
 mod image;
 mod interactive;
+mod mount;
 mod reconnect;
 mod script;
 mod transfer;

@@ -124,9 +124,15 @@ pub fn umount(args: &UmountArgs, ui: &Ui) -> CliResult<()> {
         true => Detach::Lazily,
         false => Detach::IfIdle,
     };
+    let unmount = |path: &PathBuf| {
+        gofer_fuse::unmount(path, how).map_err(|error| failure("umount", path, &error))
+    };
+    if let [path] = args.mountpoints.as_slice() {
+        return unmount(path);
+    }
     let mut tally = Tally::default();
     for path in &args.mountpoints {
-        let done = gofer_fuse::unmount(path, how).map_err(|error| failure("umount", path, &error));
+        let done = unmount(path);
         tally.note(done, |error| ui.error(error))?;
     }
     tally.finish()

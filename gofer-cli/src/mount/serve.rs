@@ -48,19 +48,22 @@ pub fn run(
         // Away from the terminal; refused to the leader of a group, which is not needed then.
         let _ = rustix::process::setsid();
     }
-    // Before any thread exists, so that all of them leave these signals to one.
-    let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| no_signals(&error))?;
     let settings = crate::settings(&plan.connection)?;
     let credentials = settings.credentials(ids::caller());
     let trace = connection.trace.clone();
+    // Nothing is opened before this: inherited descriptors are still the only ones.
+    let log = args.log_file.as_deref().unwrap_or(Path::new("/dev/null"));
+    let log = background.then_some(log);
     let connected = Target::new(settings, &plan.connection)?
         .with_all_types()
+        .with_server_log(log)
         .connect(&|| logging::tracer(trace.as_deref()))?;
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| no_signals(&error))?;
     raise_descriptor_limit();
     logging::start(output.verbose);
     let cancel = std::sync::Arc::new(Cancel::new().map_err(|error| no_signals(&error))?);
     let client = Client::new(connected, credentials, cancel);
-    let served = serve(args, &plan, &client, signals, background, ui);
+    let served = serve(args, &plan, &client, signals, log, ui);
     let closed = client.close();
     served.and(closed)
 }
@@ -74,7 +77,7 @@ fn serve(
     plan: &Plan,
     client: &Client,
     signals: Signals,
-    background: bool,
+    log: Option<&Path>,
     ui: &mut Ui,
 ) -> CliResult<()> {
     let path = &args.mountpoint;
@@ -84,8 +87,8 @@ fn serve(
     std::fs::metadata(session.path())
         .map_err(|error| CliError::local("stat", path, &error).with_exit(Exit::Mount))?;
     let pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
-    if background {
-        let log = open_log(args.log_file.as_deref())?;
+    if let Some(path) = log {
+        let log = open_log(path)?;
         ui.write(format!("{READY}\n").as_bytes())?;
         ui.flush()?;
         leave_terminal(&log)?;
@@ -172,8 +175,7 @@ impl Drop for PidFile {
     }
 }
 
-fn open_log(path: Option<&Path>) -> CliResult<File> {
-    let path = path.unwrap_or(Path::new("/dev/null"));
+fn open_log(path: &Path) -> CliResult<File> {
     File::options()
         .create(true)
         .append(true)

@@ -1,0 +1,389 @@
+//! `mount` and `umount`: the tree as a directory, as programs see it.
+//!
+//! Where nothing can be mounted these are not run; `cargo xtask suites` then counts that.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, utimensat};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::common::{Tree, both, finish, gofer, is_root, me};
+
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A mount of a [`Tree`].
+struct Mount {
+    base: TempDir,
+    attached: bool,
+}
+
+impl Mount {
+    /// Mounts `tree`; `None` where that cannot be done.
+    fn new(tree: &Tree, options: &str) -> Option<Mount> {
+        if !Path::new("/dev/fuse").exists() || !is_root() {
+            eprintln!("not run: mounting needs /dev/fuse and root");
+            return None;
+        }
+        let mount = Mount {
+            base: TempDir::new().expect("temporary directory"),
+            attached: true,
+        };
+        fs::create_dir(mount.dir()).expect("mount point");
+        let mut command = tree.command(&["mount", "-o", options, "--pid-file"]);
+        command.arg(mount.base.path().join("pid")).arg(mount.dir());
+        finish(command, b"").ok();
+        Some(mount)
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.base.path().join("mnt")
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir().join(name)
+    }
+
+    /// The process that serves it.
+    fn process(&self) -> Pid {
+        pid(&fs::read_to_string(self.base.path().join("pid")).expect("pid file"))
+    }
+
+    /// The server it started.
+    fn server(&self) -> Pid {
+        let own = self.process().as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+        pid(&children.expect("children"))
+    }
+
+    fn umount(&mut self, flags: &[&str]) -> crate::common::Run {
+        let mut command = gofer();
+        command.arg("umount").args(flags).arg(self.dir());
+        let run = finish(command, b"");
+        self.attached &= run.code != Some(0);
+        run
+    }
+
+    /// Waits until the process that served it has ended.
+    fn wait_for_end(&self, process: Pid) {
+        let proc = PathBuf::from(format!("/proc/{}", process.as_raw_nonzero()));
+        let gone = || match fs::read_to_string(proc.join("stat")) {
+            // A zombie has ended; who waits for it is not our affair.
+            Ok(stat) => stat
+                .rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.starts_with(" Z")),
+            Err(_) => true,
+        };
+        let begun = Instant::now();
+        while !gone() {
+            assert!(begun.elapsed() < PATIENCE, "the mount's process goes on");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.attached {
+            let run = self.umount(&["-l"]);
+            if !std::thread::panicking() {
+                run.ok();
+            }
+        }
+    }
+}
+
+fn pid(text: &str) -> Pid {
+    let number = text.split_whitespace().next().expect("a number");
+    Pid::from_raw(number.parse().expect("a number")).expect("a process")
+}
+
+fn errno(error: &std::io::Error) -> i32 {
+    error.raw_os_error().expect("an error number")
+}
+
+const EIO: i32 = 5;
+
+/// An operation on a mount.
+type Attempt<'a> = Box<dyn Fn() -> std::io::Result<()> + 'a>;
+
+#[test]
+fn a_mount_answers_when_the_command_ends_and_ends_with_umount() {
+    both(|tree| {
+        tree.write("file", "content");
+        let Some(mut mount) = Mount::new(tree, "cache=fscache") else {
+            return;
+        };
+        assert_eq!(fs::read(mount.at("file")).unwrap(), b"content");
+        fs::write(mount.at("new"), "from the mount").unwrap();
+        let (process, server) = (mount.process(), mount.server());
+        mount.umount(&[]).ok();
+        mount.wait_for_end(process);
+        mount.wait_for_end(server);
+        assert_eq!(tree.read("new"), "from the mount");
+        assert!(!mount.base.path().join("pid").exists());
+    });
+}
+
+#[test]
+fn files_on_a_mount_are_what_they_are_on_the_host() {
+    both(|tree| {
+        for mode in ["fscache", "none"] {
+            let Some(mount) = Mount::new(tree, &format!("cache={mode}")) else {
+                return;
+            };
+            let odd = OsStr::from_bytes(b"odd \xff\x01name");
+            fs::write(mount.dir().join(odd), "x").unwrap();
+            assert!(tree.dir.path().join(odd).exists());
+            fs::remove_file(mount.dir().join(odd)).unwrap();
+
+            fs::write(mount.at("one"), "1").unwrap();
+            fs::hard_link(mount.at("one"), mount.at("two")).unwrap();
+            let links = ["one", "two"].map(|name| fs::metadata(mount.at(name)).unwrap());
+            assert_eq!(links[0].ino(), links[1].ino());
+            assert_eq!(links.map(|metadata| metadata.nlink()), [2, 2]);
+            fs::remove_file(mount.at("one")).unwrap();
+            assert_eq!(fs::metadata(mount.at("two")).unwrap().nlink(), 1);
+
+            // A file without a name goes on.
+            let mut open = fs::File::options()
+                .read(true)
+                .write(true)
+                .open(mount.at("two"))
+                .unwrap();
+            fs::remove_file(mount.at("two")).unwrap();
+            open.write_all(b"more").unwrap();
+            open.set_len(3).unwrap();
+            let mut text = String::new();
+            std::io::Seek::rewind(&mut open).unwrap();
+            open.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "mor");
+            assert_eq!(open.metadata().unwrap().nlink(), 0);
+
+            for number in 0..500 {
+                fs::write(mount.at(&format!("many-{number}")), "").unwrap();
+            }
+            let listed = fs::read_dir(mount.dir()).unwrap();
+            let mut names: Vec<_> = listed.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), 500);
+            for name in names {
+                fs::remove_file(mount.dir().join(name)).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn times_and_attributes_that_fuser_mistakes_arrive_as_they_were_meant() {
+    both(|tree| {
+        let Some(mount) = Mount::new(tree, "cache=fscache") else {
+            return;
+        };
+        fs::write(mount.at("file"), "").unwrap();
+        for (tv_sec, tv_nsec) in [(-2, 250_000_000), (-1, 0), (-1, 999_999_999), (5, 1)] {
+            let time = Timespec { tv_sec, tv_nsec };
+            let times = Timestamps {
+                last_access: time,
+                last_modification: time,
+            };
+            utimensat(CWD, mount.at("file"), &times, AtFlags::empty()).unwrap();
+            for place in [mount.at("file"), tree.host("file")] {
+                let metadata = fs::metadata(place).unwrap();
+                assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (tv_sec, tv_nsec));
+            }
+        }
+        // The earliest time there is must not end a thread; more often than there are threads.
+        let time = Timespec {
+            tv_sec: i64::MIN,
+            tv_nsec: 0,
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        for _ in 0..40 {
+            // What the server's file system makes of it is its affair.
+            let _ = utimensat(CWD, mount.at("file"), &times, AtFlags::empty());
+        }
+        for _ in 0..40 {
+            let set = rustix::fs::setxattr(mount.at("file"), "user.a", b"b", XattrFlags::empty());
+            set.unwrap();
+        }
+        let mut value = [0u8; 8];
+        let size = rustix::fs::getxattr(mount.at("file"), "user.a", &mut value[..]).unwrap();
+        assert_eq!(&value[..size], b"b");
+    });
+}
+
+#[test]
+fn a_dead_server_is_an_error_within_a_second_and_no_hang() {
+    both(|tree| {
+        tree.write("file", "content");
+        std::fs::create_dir(tree.host("dir")).unwrap();
+        symlink("file", tree.host("link")).unwrap();
+        for mode in ["fscache", "remote_revalidating", "none"] {
+            let Some(mount) = Mount::new(tree, &format!("cache={mode}")) else {
+                return;
+            };
+            let open = fs::File::options()
+                .read(true)
+                .write(true)
+                .open(mount.at("file"))
+                .unwrap();
+            kill_process(mount.server(), Signal::KILL).unwrap();
+            mount.wait_for_end(mount.server_or(mount.process()));
+            let at = |name: &str| mount.at(name);
+            let attempts: Vec<(&str, Attempt<'_>)> = vec![
+                ("stat", Box::new(|| fs::metadata(at("unknown")).map(drop))),
+                (
+                    "open",
+                    Box::new(|| fs::File::open(at("unknown-2")).map(drop)),
+                ),
+                ("mkdir", Box::new(|| fs::create_dir(at("new-dir")))),
+                ("create", Box::new(|| fs::write(at("new"), "x"))),
+                ("symlink", Box::new(|| symlink("a", at("new-link")))),
+                ("readlink", Box::new(|| fs::read_link(at("link")).map(drop))),
+                ("unlink", Box::new(|| fs::remove_file(at("file-2")))),
+                ("rmdir", Box::new(|| fs::remove_dir(at("dir")))),
+                ("rename", Box::new(|| fs::rename(at("link"), at("moved")))),
+                (
+                    "link",
+                    Box::new(|| fs::hard_link(at("dir-2"), at("second"))),
+                ),
+                ("list", Box::new(|| fs::read_dir(at("dir")).map(drop))),
+                (
+                    "statfs",
+                    Box::new(|| Ok(rustix::fs::statfs(mount.dir()).map(drop)?)),
+                ),
+                (
+                    "setxattr",
+                    Box::new(|| {
+                        let none = XattrFlags::empty();
+                        Ok(rustix::fs::fsetxattr(&open, "user.a", b"b", none)?)
+                    }),
+                ),
+            ];
+            for (name, attempt) in attempts {
+                let begun = Instant::now();
+                let error = attempt().expect_err(name);
+                assert_eq!(errno(&error), EIO, "{name} in mode {mode}");
+                assert!(
+                    begun.elapsed() < Duration::from_secs(1),
+                    "{name} in mode {mode}"
+                );
+            }
+            // With a donated descriptor the data stays within reach.
+            let begun = Instant::now();
+            let _ = open.read_at(&mut [0; 4], 0);
+            let _ = open.write_at(b"x", 0);
+            let _ = open.sync_all();
+            drop(open);
+            assert!(begun.elapsed() < Duration::from_secs(2), "mode {mode}");
+        }
+    });
+}
+
+impl Mount {
+    /// The server while there is one, else `other`.
+    fn server_or(&self, other: Pid) -> Pid {
+        let own = self.process().as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+        match children {
+            Ok(text) if !text.trim().is_empty() => pid(&text),
+            _ => other,
+        }
+    }
+}
+
+#[test]
+fn a_mount_in_use_stays_until_it_is_told_to_go() {
+    let tree = Tree::new(false);
+    tree.write("file", "content");
+    let Some(mut mount) = Mount::new(&tree, "cache=none") else {
+        return;
+    };
+    let process = mount.process();
+    let open = fs::File::open(mount.at("file")).unwrap();
+    let refused = mount.umount(&[]).fails(32);
+    assert!(refused.stderr.contains("EBUSY"), "{refused:?}");
+    assert_eq!(fs::read(mount.at("file")).unwrap(), b"content");
+    mount.umount(&["--lazy"]).ok();
+    assert!(!mount.at("file").exists());
+    // Whoever uses it goes on.
+    let mut buffer = [0; 7];
+    open.read_exact_at(&mut buffer, 0).unwrap();
+    assert_eq!(&buffer, b"content");
+    drop(open);
+    mount.wait_for_end(process);
+}
+
+#[test]
+fn a_signal_ends_a_mount_in_use() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let tree = Tree::new(true);
+        tree.write("file", "content");
+        let Some(mut mount) = Mount::new(&tree, "cache=none") else {
+            return;
+        };
+        let process = mount.process();
+        let open = fs::File::open(mount.at("file")).unwrap();
+        kill_process(process, signal).unwrap();
+        mount.wait_for_end(process);
+        mount.attached = false;
+        assert!(!mount.at("file").exists());
+        assert!(open.read_at(&mut [0; 7], 0).is_err());
+    }
+}
+
+#[test]
+fn what_a_killed_mount_leaves_is_cleared_by_umount() {
+    let tree = Tree::new(false);
+    tree.write("file", "content");
+    // Attributes that the kernel keeps outlive the process.
+    let Some(mut mount) = Mount::new(&tree, "cache=none") else {
+        return;
+    };
+    let process = mount.process();
+    kill_process(process, Signal::KILL).unwrap();
+    mount.wait_for_end(process);
+    let error = fs::metadata(mount.dir()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotConnected);
+    // A mount on top of that is refused, with what helps.
+    let mut again = tree.command(&["mount"]);
+    again.arg(mount.dir());
+    let refused = finish(again, b"").fails(32);
+    assert!(refused.stderr.contains("umount"), "{refused:?}");
+    mount.umount(&[]).ok();
+    assert_eq!(fs::read_dir(mount.dir()).unwrap().count(), 0);
+    let nothing = mount.umount(&[]).fails(32);
+    assert!(nothing.stderr.contains("nothing is mounted"), "{nothing:?}");
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused_before_anything_starts() {
+    let tree = Tree::new(false);
+    for (options, says) in [
+        ("atr_timeout=1", "attr_timeout"),
+        ("fsname=a\\,suid", "fsname"),
+        ("attr_timeout=-1", "attr_timeout"),
+        ("ro=1", "ro"),
+        ("cache=sometimes", "cache"),
+    ] {
+        let command = tree.command(&["mount", "-o", options, "/nonexistent"]);
+        let refused = finish(command, b"").fails(2);
+        assert!(refused.stderr.contains(says), "{options}: {refused:?}");
+    }
+    if Path::new("/dev/fuse").exists() && me().0 == 0 {
+        finish(tree.command(&["mount", "/nonexistent"]), b"").fails(32);
+    }
+}
