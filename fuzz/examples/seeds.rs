@@ -37,6 +37,9 @@ fn main() {
     recordings();
     windows();
     mount_options();
+    for (name, seed) in gofer_fuzz::image::seeds() {
+        save("restore_image", name, &seed);
+    }
 }
 
 fn save(target: &str, name: &str, seed: &[u8]) {

@@ -1,7 +1,8 @@
 //! What is fuzzed: one function per target, which takes any bytes and panics when something that
 //! must always hold does not.
 //!
-//! - [`lisafs`], [`p9`]: the decoders; [`options`]: the text of mount options.
+//! - [`lisafs`], [`p9`]: the decoders; [`options`]: the text of mount options; [`image`]: saved
+//!   file systems.
 //! - [`server`]: servers that get whatever bytes as requests; [`client`]: clients that get
 //!   whatever bytes as answers.
 //! - [`window`]: windows of shared memory in the hands of a peer that means harm, and a lisafs
@@ -14,6 +15,7 @@
 
 pub mod channel;
 pub mod client;
+pub mod image;
 pub mod input;
 pub mod lisafs;
 pub mod options;
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("flipcall_server", window::server_side),
     ("flipcall_client", window::client_side),
     ("mount_options", options::mount_options),
+    ("restore_image", image::restore),
 ];
 
 /// The directory of this package.

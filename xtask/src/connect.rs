@@ -44,8 +44,5 @@ pub fn mount(stream: Stream, text: &str, how: &Remount) -> Result<Filesystem> {
     let mut options: MountOptions = text.parse().map_err(|error| anyhow!("{text}: {error}"))?;
     how.apply(&mut options);
     let remote = connect(stream, &options)?;
-    Ok(match &how.clock {
-        None => Filesystem::mount(remote, options, how.flags)?,
-        Some(clock) => Filesystem::mount_with_clock(remote, options, how.flags, clock.clone())?,
-    })
+    how.mount(remote, options).map_err(|error| anyhow!(error))
 }

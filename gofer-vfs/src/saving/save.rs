@@ -67,6 +67,7 @@ impl Filesystem {
             dentries: Vec::new(),
             known: HashMap::new(),
             inodes: HashMap::new(),
+            handles: own_handles(keep),
         };
         saving.look_again(&kept);
         saving.collect(&kept);
@@ -96,6 +97,22 @@ struct Saving<'s> {
     known: HashMap<usize, Index>,
     /// Likewise, and whether a name of it is among them.
     inodes: HashMap<usize, (Option<Index>, bool)>,
+    /// A handle of each open file, one that reads where there is one.
+    handles: HashMap<usize, Arc<Handle>>,
+}
+
+/// Handles that belong to descriptions, by the address of their inode.
+fn own_handles(keep: &Keep<'_>) -> HashMap<usize, Arc<Handle>> {
+    let mut handles: HashMap<usize, Arc<Handle>> = HashMap::new();
+    for (_, file) in keep.files {
+        if let Ok(handle) = file.reader() {
+            let known = handles.get(&address(file.node().inode()));
+            if known.is_none_or(|known| !known.access.can_read()) {
+                handles.insert(address(file.node().inode()), handle);
+            }
+        }
+    }
+    handles
 }
 
 fn failed(path: &[u8], errno: Errno) -> Error {
@@ -300,7 +317,8 @@ impl Saving<'_> {
         if inode.file_type != FileType::Regular {
             return Ok(inode.attr());
         }
-        let reply = match inode.any_handle() {
+        let own = || self.handles.get(&address(inode)).cloned();
+        let reply = match inode.any_handle().or_else(own) {
             Some(handle) => handle.attr(self.cx)?,
             None => node.remote().attr(&self.cx.call(), AttrMask::all())?,
         };
@@ -322,7 +340,9 @@ impl Saving<'_> {
         size: u64,
     ) -> Result<()> {
         let fail = |errno| failed(&node.path(), errno);
-        let handle = match node.inode().reader() {
+        let own = || self.handles.get(&address(node.inode())).cloned();
+        let own = || own().filter(|handle| handle.access.can_read());
+        let handle = match node.inode().reader().or_else(own) {
             Some(handle) => handle,
             None => Handle::open(node.sb(), self.cx, &*node.remote(), Access::Read, false)
                 .map_err(|failure| fail(failure.errno()))?,

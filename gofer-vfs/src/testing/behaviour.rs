@@ -28,6 +28,7 @@ mod open;
 mod permissions;
 mod remove;
 mod rename;
+mod saving;
 mod shared;
 mod shared_handles;
 mod special;
@@ -40,8 +41,9 @@ use crate::clock::Clock;
 use crate::interop::InteropMode;
 use crate::options::{LockPlace, MountOptions};
 use crate::permissions::Credentials;
+use crate::remote::RemoteFilesystem;
 use crate::testing::Outside;
-use crate::{Filesystem, MountFlags};
+use crate::{File, Filesystem, MountFlags, Node, Verify};
 
 pub use check::{CaseResult, Failure};
 pub use client::Client;
@@ -72,9 +74,47 @@ pub struct Remount {
     pub flags: MountFlags,
     /// A clock other than the machine's, for [`Filesystem::mount_with_clock`].
     pub clock: Option<Arc<dyn Clock>>,
+    /// An image to restore instead of mounting.
+    pub revival: Option<Arc<Revival>>,
 }
 
+/// An image, and what came back with it.
+#[derive(Default)]
+pub struct Revival {
+    /// What [`Filesystem::checkpoint`] wrote.
+    pub image: Vec<u8>,
+    /// What has to be the same.
+    pub verify: Verify,
+    /// Files and places, once it was restored.
+    pub kept: parking_lot::Mutex<Kept>,
+}
+
+/// What an image kept, under its numbers.
+pub type Kept = (Vec<(u64, File)>, Vec<(u64, Node)>);
+
 impl Remount {
+    /// Mounts `remote`, or restores an image over it.
+    pub fn mount(
+        &self,
+        remote: Arc<dyn RemoteFilesystem>,
+        mut options: MountOptions,
+    ) -> Result<Filesystem, String> {
+        self.apply(&mut options);
+        let clock = self.clock.clone();
+        let clock = clock.unwrap_or_else(|| Arc::new(crate::SystemClock));
+        let Some(revival) = &self.revival else {
+            return Filesystem::mount_with_clock(remote, options, self.flags, clock)
+                .map_err(|error| error.to_string());
+        };
+        let root = Credentials::root();
+        let cx = crate::Context::new(&root);
+        let (image, verify) = (&revival.image, revival.verify);
+        let restored = Filesystem::restore_with_clock(&cx, remote, options, image, verify, clock);
+        let restored = restored.map_err(|error| error.to_string())?;
+        *revival.kept.lock() = (restored.files, restored.nodes);
+        Ok(restored.fs)
+    }
+
     /// Makes the changes that are options.
     pub fn apply(&self, options: &mut MountOptions) {
         if let Some(cache) = self.cache {
@@ -181,6 +221,7 @@ pub fn cases() -> &'static [Case] {
             notify::CASES,
             special::CASES,
             failure::CASES,
+            saving::CASES,
         ]
         .concat()
     });

@@ -14,6 +14,11 @@ const BELOW: &str = "fids at or below a renamed name are not adjusted: ENOENT";
 /// diod 1.0.24. It keeps a path for each fid and asks the host by path (9P 5.5 and 13).
 pub(super) const DIOD: &[Known] = &[
     known("deleted_directory_is_empty", SHARED, UNLINKED),
+    known(
+        "deleted_files_are_restored_with_their_content",
+        &[],
+        UNLINKED,
+    ),
     known("old_descriptor_keeps_the_replaced_file", SHARED, UNLINKED),
     known("removal_works_without_a_cache", SHARED, UNLINKED),
     known("replaced_open_file_stays_usable", SHARED, UNLINKED),

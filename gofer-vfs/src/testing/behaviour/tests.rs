@@ -8,9 +8,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::RenameFlags;
 use crate::options::Trans;
 use crate::testing::mem_remote::{MemConfig, MemRemote, MemServer};
-use crate::{RenameFlags, SystemClock};
 
 fn mount(
     server: &MemServer,
@@ -23,10 +23,7 @@ fn mount(
     remotes.lock().push(remote.clone());
     let mut options = MountOptions::new(Trans::Fd { rfd: 0, wfd: 0 });
     options.cache = mode;
-    how.apply(&mut options);
-    let clock = how.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
-    Filesystem::mount_with_clock(Arc::new(remote), options, how.flags, clock)
-        .map_err(|error| error.to_string())
+    how.mount(Arc::new(remote), options)
 }
 
 fn run_one(case: &Case, mode: InteropMode, config: &MemConfig) -> Result<(), String> {
