@@ -39,7 +39,8 @@ Usage: gofer-cli [FLAGS] [COMMAND] [ARGUMENTS]     without a command, the shell
 Look      ls tree stat walk cat head tail find du df readlink xattr
 Change    mkdir rmdir rm mv rename cp ln touch truncate fallocate mknod chmod chown
 Copy      get put cp
-Session   cd pwd as lock watch sync options cache stats help exit lcd lpwd lls history
+Session   cd pwd as lock watch sync options cache stats checkpoint restore help exit
+          lcd lpwd lls history
 Programs  shell mount umount serve completions man
 
 Connection, before or after the command:

@@ -16,9 +16,9 @@
 //!
 //! - It mounts and unmounts by path, and may unmount somebody else's mount: [`Mountpoint`] does
 //!   both instead.
-//! - It has no answer to `FUSE_INTERRUPT`: [`requests`] looks after waiting callers itself.
-//! - Times before 1970 arrive with the wrong fraction: [`convert::time_from_fuse`] undoes that.
-//! - It accepts capabilities it does not honour: only those in [`policy`] are asked for.
+//! - It has no answer to `FUSE_INTERRUPT`: `requests` looks after waiting callers itself.
+//! - Times before 1970 arrive with the wrong fraction: `convert::time_from_fuse` undoes that.
+//! - It accepts capabilities it does not honour: only those in `policy` are asked for.
 //! - A listing with attributes cannot have an entry without: every entry is looked up.
 //! - A name of the source with `,` or `\` would be read as options: [`FuseOptions`] refuses it.
 
