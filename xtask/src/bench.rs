@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::outcome::table;
-use crate::workspace;
+use crate::{interop, workspace};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
@@ -93,12 +93,7 @@ pub fn run(options: &Bench) -> Result<()> {
         None => vec![Regime::Pinned, Regime::Free],
     };
     if options.p9 {
-        println!("{P9}");
-        for &regime in &regimes {
-            println!("==== {}: 9P2000.L", regime.name());
-            measure_apart(&program, "p9", regime, options)?;
-        }
-        return Ok(());
+        return measure_p9(&program, &regimes, options);
     }
     for &regime in &regimes {
         println!(
@@ -106,7 +101,7 @@ pub fn run(options: &Bench) -> Result<()> {
             regime.name()
         );
         println!("{FLOORS}");
-        measure_apart(&program, "floor", regime, options)?;
+        run_in(regime, apart(&program, "floor", regime, options))?;
     }
     if options.floors {
         return Ok(());
@@ -162,22 +157,45 @@ messages of the operation's sizes, plus the bare system calls of the operation. 
 ping-pong writes each request into the window and copies each answer out of it. Servers and
 floors run without a sandbox.";
 
+/// The environment variable that names the directory of gVisor's programs for 9P to the benchmark
+/// `rpc`.
+pub const P9_PROGRAMS: &str = "GOFER_BENCH_P9_PROGRAMS";
+
 /// What the tables of 9P mean.
 const P9: &str = "\
 Medians of one run, in microseconds for each operation, all that stands in a line measured in turns.
 Every server has the same client, over a Unix socket, with plain 9P2000.L and messages of 64 KiB.
 call: our client, one call at a time. lanes: bare messages, 16 requests in one send, and the next
 when all are answered. threads: our client, called by 16 threads. The floor is a ping-pong over a
-bare socket, with one message of the operation's sizes, plus the bare system calls.";
+bare socket, with one message of the operation's sizes, plus the bare system calls. The last table
+has gVisor's client, one call at a time, with the newest dialect and its channels.";
 
-/// Runs a part of the benchmark that is not criterion's.
-fn measure_apart(program: &Path, part: &str, regime: Regime, options: &Bench) -> Result<()> {
+/// Measures 9P beside diod, and beside gVisor's programs where they can be built.
+fn measure_p9(program: &Path, regimes: &[Regime], options: &Bench) -> Result<()> {
+    let gvisor = interop::P9Programs::build();
+    if let Err(error) = &gvisor {
+        println!("without gVisor's programs: {error:#}");
+    }
+    println!("{P9}");
+    for &regime in regimes {
+        println!("==== {}: 9P2000.L", regime.name());
+        let mut command = apart(program, "p9", regime, options);
+        if let Ok(programs) = &gvisor {
+            command.env(P9_PROGRAMS, programs.dir());
+        }
+        run_in(regime, command)?;
+    }
+    Ok(())
+}
+
+/// A part of the benchmark that is not criterion's.
+fn apart(program: &Path, part: &str, regime: Regime, options: &Bench) -> Command {
     let mut command = Command::new(program);
     command
         .args([part, regime.name(), &options.seconds.to_string()])
         .args(&options.only)
         .stdin(Stdio::null());
-    run_in(regime, command)
+    command
 }
 
 /// Runs `command`, and whatever it starts, where `regime` says.

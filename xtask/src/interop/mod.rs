@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 pub use diod::start_diod;
 use gofer_vfs::InteropMode;
+pub use gvisor::P9Programs;
 pub use runsc::{RunscGofer, run_gofer};
 
 use crate::matrix::Transport;

@@ -5,12 +5,15 @@
 //!   messages of the operation's sizes, plus the bare system calls.
 //! - `lanes`: bare messages, sixteen requests in one send, and the next when all are answered.
 //! - `threads`: our client, sixteen threads.
+//! - gVisor's client, where its programs are there.
 //!
-//! The client is the same for every server, over a Unix socket, with plain 9P2000.L and messages of
-//! 64 KiB, which is the most that diod takes. Everything in a line is measured in turns.
+//! But for the last, the client is the same for every server, over a Unix socket, with plain
+//! 9P2000.L and messages of 64 KiB, which is the most that diod takes. Everything in a line is
+//! measured in turns.
 
 mod client;
 mod lanes;
+mod peers;
 mod server;
 mod threads;
 
@@ -42,6 +45,12 @@ enum Way {
 }
 
 impl Way {
+    /// gVisor's server takes a fifth of a millisecond for each request when all share a processor:
+    /// too long for as many as the threads send.
+    fn has(self, maker: Maker) -> bool {
+        self != Way::Threads || maker != Maker::Go
+    }
+
     fn name(self) -> &'static str {
         match self {
             Way::Call => "call",
@@ -219,13 +228,21 @@ pub(crate) fn run(tree: &Tree, args: &[&str]) -> ExitCode {
     for way in [Way::Call, Way::Lanes, Way::Threads] {
         match rows(tree, way, &makers, time, only) {
             Ok(text) => println!("{text}"),
-            Err(error) => {
-                eprintln!("{}: {error:#}", way.name());
-                return ExitCode::FAILURE;
-            }
+            Err(error) => return failure(way.name(), &error),
+        }
+    }
+    if let Some(programs) = server::gvisor() {
+        match peers::rows(tree, &programs, only) {
+            Ok(text) => println!("{text}"),
+            Err(error) => return failure("gVisor's client", &error),
         }
     }
     ExitCode::SUCCESS
+}
+
+fn failure(of: &str, error: &anyhow::Error) -> ExitCode {
+    eprintln!("{of}: {error:#}");
+    ExitCode::FAILURE
 }
 
 fn rows(
@@ -236,7 +253,8 @@ fn rows(
     only: &str,
 ) -> anyhow::Result<String> {
     let mut head = vec![format!("us by {}", way.name())];
-    head.extend(makers.iter().map(|maker| maker.name().to_owned()));
+    let measured = makers.iter().filter(|maker| way.has(**maker));
+    head.extend(measured.map(|maker| maker.name().to_owned()));
     let words = [
         "diod/ours",
         "goal",
@@ -253,6 +271,7 @@ fn rows(
     let mut calls = Calls::new(tree);
     let mut subjects: Vec<Subject> = makers
         .iter()
+        .filter(|maker| way.has(**maker))
         .map(|&maker| Subject::start(tree, maker, way))
         .collect::<anyhow::Result<_>>()?;
     for operation in &OPERATIONS {

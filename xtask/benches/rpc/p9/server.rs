@@ -10,8 +10,10 @@ use xtask::process::Server;
 
 use crate::{Tree, UNBOXED, socket};
 
-/// The path of gVisor's server as a program, where it is to be measured.
-const GO: &str = "GOFER_BENCH_GO_P9";
+/// The directory of gVisor's programs `p9client` and `p9server`, where they are to be measured.
+pub(super) fn gvisor() -> Option<PathBuf> {
+    std::env::var_os(xtask::bench::P9_PROGRAMS).map(PathBuf::from)
+}
 
 /// Whose server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +36,7 @@ impl Maker {
 /// Ours first, then diod: the table knows their places.
 pub(super) fn makers() -> Vec<Maker> {
     let mut makers = vec![Maker::Ours, Maker::Diod];
-    makers.extend(std::env::var_os(GO).map(|_| Maker::Go));
+    makers.extend(gvisor().map(|_| Maker::Go));
     makers
 }
 
@@ -69,8 +71,8 @@ impl Running {
         let at: PathBuf = format!("{path}-{maker:?}-{}", unique()).into();
         let (server, socket, aname) = match maker {
             Maker::Go => {
-                let program = std::env::var_os(GO).context("no such server")?;
-                let mut command = Command::new(program);
+                let programs = gvisor().context("no such server")?;
+                let mut command = Command::new(programs.join("p9server"));
                 command.args([at.as_path(), root.as_path()]);
                 let mut server = Server::start(command, None)?;
                 server.ready_line(std::time::Duration::from_secs(20))?;

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"syscall"
 
@@ -246,7 +245,7 @@ func (f *file) Open(flags p9.OpenFlags) (*fd.FD, p9.QID, uint32, error) {
 }
 
 func (f *file) donated(stat *syscall.Stat_t) *fd.FD {
-	if stat.Mode&unix.S_IFMT != unix.S_IFREG || os.Getenv("P9_NO_DONATE") != "" {
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil
 	}
 	copied, err := unix.FcntlInt(uintptr(f.data), unix.F_DUPFD_CLOEXEC, 0)

@@ -21,6 +21,10 @@ pub(super) struct Programs(TempDir);
 impl Programs {
     /// Installs what is missing, and builds all of them.
     pub(super) fn build() -> Result<Programs> {
+        Programs::build_some(&["client", "server", "p9client", "p9server"])
+    }
+
+    fn build_some(names: &[&str]) -> Result<Programs> {
         install("go", "golang-go")?;
         if !Path::new(GOCODE)
             .join("src/gvisor.dev/gvisor/pkg/lisafs")
@@ -33,7 +37,7 @@ impl Programs {
             "Replace": { format!("{GOCODE}/{EMPTY}"): sources().join("overlay/vdsodata.go") }
         });
         fs::write(programs.overlay(), replaced.to_string())?;
-        for name in ["client", "server", "p9client", "p9server"] {
+        for name in names {
             programs.compile(name)?;
         }
         Ok(programs)
@@ -76,7 +80,7 @@ impl Programs {
             .env("CGO_ENABLED", "0")
             .env("GOFLAGS", "")
             .env("GOPATH", format!("{}:{GOCODE}", dir.join("go").display()))
-            .env("GOCACHE", dir.join("cache"))
+            .env("GOCACHE", cache())
             .stdin(Stdio::null())
             .output()
             .context("run go")?;
@@ -84,6 +88,33 @@ impl Programs {
         ensure!(output.status.success(), "go build of the {name}: {said}");
         Ok(())
     }
+}
+
+/// The programs that speak 9P, `p9client` and `p9server`. They live as long as this.
+pub struct P9Programs {
+    dir: PathBuf,
+    _programs: Programs,
+}
+
+impl P9Programs {
+    /// Installs what is missing, and builds both.
+    pub fn build() -> Result<P9Programs> {
+        let programs = Programs::build_some(&["p9client", "p9server"])?;
+        Ok(P9Programs {
+            dir: programs.0.path().join("bin"),
+            _programs: programs,
+        })
+    }
+
+    /// The directory they are in.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// Compiled packages of an earlier run, which the compiler trusts only if they are up to date.
+fn cache() -> PathBuf {
+    workspace::root().join("target/interop-gvisor")
 }
 
 fn sources() -> PathBuf {

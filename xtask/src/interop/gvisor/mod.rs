@@ -18,6 +18,7 @@ use gofer_vfs::InteropMode;
 
 use crate::outcome::{Outcome, seconds};
 use crate::suite::{self, Cell, Options, Selection};
+pub use go::P9Programs;
 use go::Programs;
 use server::{Gofer, Which};
 
