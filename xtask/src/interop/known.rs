@@ -11,6 +11,8 @@ const CACHING: &[InteropMode] = &[InteropMode::Exclusive, InteropMode::Writethro
 const UNLINKED: &str = "getattr and setattr go by path: ENOENT for an open file without a name";
 const BELOW: &str = "fids at or below a renamed name are not adjusted: ENOENT";
 
+const NO_NAMES: &str = "neither Tunlinkat nor Trenameat: found out once, then by fid";
+
 /// diod 1.0.24. It keeps a path for each fid and asks the host by path (9P 5.5 and 13).
 pub(super) const DIOD: &[Known] = &[
     known("deleted_directory_is_empty", SHARED, UNLINKED),
@@ -21,6 +23,16 @@ pub(super) const DIOD: &[Known] = &[
     ),
     known("old_descriptor_keeps_the_replaced_file", SHARED, UNLINKED),
     known("removal_works_without_a_cache", SHARED, UNLINKED),
+    known(
+        "removal_of_an_uncached_name_costs_one_round_trip",
+        &[],
+        NO_NAMES,
+    ),
+    known(
+        "rename_of_cached_names_costs_one_round_trip",
+        CACHING,
+        NO_NAMES,
+    ),
     known("replaced_open_file_stays_usable", SHARED, UNLINKED),
     known("unlinked_file_with_another_name_keeps_one", &[], UNLINKED),
     known("unlinked_open_file_can_be_changed", &[], UNLINKED),
