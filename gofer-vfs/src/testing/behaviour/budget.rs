@@ -79,8 +79,14 @@ fn cold_stat_costs_one_walk_or_one_a_name(fx: &Fixture) -> CaseResult {
     let fs = fx.root();
     let cold = cost(fx, || stat(&fs, &path))?;
     let names = match fx.fs.capabilities().multi_walk {
-        // Plain 9P walks, and then asks for the attributes of what it found.
-        true if fx.fs.capabilities().protocol == "9P2000.L" => 2,
+        // Below level 2 9P walks, and then asks for the attributes of what it found.
+        true if matches!(
+            fx.fs.capabilities().protocol.as_str(),
+            "9P2000.L" | "9P2000.L.Google.0" | "9P2000.L.Google.1"
+        ) =>
+        {
+            2
+        }
         true => 1,
         false => DEPTH as u64,
     };
