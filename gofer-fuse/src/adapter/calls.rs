@@ -122,7 +122,7 @@ impl Filesystem for Adapter {
                 .fs
                 .mknod_in(cx, &dir, name, file_type, permissions(mode), device)
                 .map_err(convert::error)?;
-            self.entry(cx, node)
+            self.made(cx, node)
         });
         self.reply_entry(reply, made);
     }
@@ -139,7 +139,7 @@ impl Filesystem for Adapter {
         let made = self.run_with(request, |cx| {
             let (dir, name) = (self.node(parent)?, convert::name(name)?);
             let made = self.fs.mkdir_in(cx, &dir, name, permissions(mode));
-            self.entry(cx, made.map_err(convert::error)?)
+            self.made(cx, made.map_err(convert::error)?)
         });
         self.reply_entry(reply, made);
     }
@@ -172,7 +172,7 @@ impl Filesystem for Adapter {
             let (dir, name) = (self.node(parent)?, convert::name(name)?);
             let target = target.as_os_str().as_bytes();
             let made = self.fs.symlink_in(cx, target, &dir, name);
-            self.entry(cx, made.map_err(convert::error)?)
+            self.made(cx, made.map_err(convert::error)?)
         });
         self.reply_entry(reply, made);
     }
@@ -246,7 +246,7 @@ impl Filesystem for Adapter {
                 .fs
                 .create_in(cx, &dir, name, flags, permissions(mode))
                 .map_err(convert::error)?;
-            let attr = self.entry(cx, file.node().clone())?;
+            let attr = self.made(cx, file.node().clone())?;
             Ok((file, attr))
         });
         match made {

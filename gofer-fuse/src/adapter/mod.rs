@@ -14,7 +14,10 @@ use fuser::{
 };
 use gofer_vfs::{
     Caps, Context, Credentials, DirectoryEntry, Errno, File, FileType, Name, Node, OpenFlags,
+    SetAttr,
 };
+
+use gofer_vfs::permissions::{S_ISGID, S_ISUID};
 
 use crate::convert;
 use crate::files::Files;
@@ -93,6 +96,43 @@ impl Adapter {
         let stat = self.fs.known_stat_node(cx, &node).map_err(convert::error)?;
         let number = self.nodes.enter(node);
         Ok(convert::attr(number, &stat.attr))
+    }
+
+    /// What the kernel is told of a node that was just made.
+    fn made(&self, cx: &Context<'_>, node: Node) -> Reply<fuser::FileAttr> {
+        self.give_to_maker(cx, &node);
+        self.entry(cx, node)
+    }
+
+    /// A server that cannot be told who makes a file makes it as whoever attached: it is given
+    /// to its maker afterwards, where the server may do that. New files keep the bits of their
+    /// mode that another owner costs.
+    fn give_to_maker(&self, cx: &Context<'_>, node: &Node) {
+        if self.fs.capabilities().owner_on_create {
+            return;
+        }
+        let given = self.fs.known_stat_node(cx, node).and_then(|stat| {
+            if stat.attr.uid == cx.creds.uid {
+                return Ok(());
+            }
+            let owner = SetAttr {
+                uid: Some(cx.creds.uid),
+                ..SetAttr::default()
+            };
+            self.fs.set_attr_node(cx, node, &owner)?;
+            let mode = stat.attr.mode;
+            if mode & (S_ISUID | S_ISGID) == 0 || node.file_type() == FileType::Directory {
+                return Ok(());
+            }
+            let mode = SetAttr {
+                mode: Some(mode),
+                ..SetAttr::default()
+            };
+            self.fs.set_attr_node(cx, node, &mode)
+        });
+        if let Err(error) = given {
+            tracing::debug!(%error, "a new file stays with whom the server made it as");
+        }
     }
 
     fn reply_entry(&self, reply: ReplyEntry, entry: Reply<fuser::FileAttr>) {
