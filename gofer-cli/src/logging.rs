@@ -1,7 +1,7 @@
 //! Where trace lines and log events go: standard error, or a file for the trace.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use gofer_transport::Tracer;
@@ -32,8 +32,9 @@ fn write_line(to: &mut dyn Write, line: &str) {
 /// Starts to log to standard error: what `GOFER_LOG` says, or more with each `-v`.
 pub fn start(verbose: u8) {
     let level = match verbose {
-        0 => "error",
-        1 => "warn",
+        // A reply to a caller who was killed meanwhile is an error to fuser, and to nobody else.
+        0 => "error,fuser=off",
+        1 => "warn,fuser=off",
         2 => "debug",
         _ => "trace",
     };
@@ -41,6 +42,7 @@ pub fn start(verbose: u8) {
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .try_init();
     // Somebody who calls us as a library may have one already.

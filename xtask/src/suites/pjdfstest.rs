@@ -49,12 +49,12 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<()> {
             let dir = bench.scratch.join("host");
             fs::create_dir(&dir)?;
             tools::open_to_all(&dir)?;
-            let results = results_on(bench, &dir, &other)?;
+            let (results, _) = results_on(bench, &dir, &other)?;
             println!("pjdfstest on the host: {}", summary(&results));
             HOST.get_or_init(|| results)
         }
     };
-    let results = results_on(bench, bench.dir, &other)?;
+    let (results, output) = results_on(bench, bench.dir, &other)?;
     println!("pjdfstest on the mount: {}", summary(&results));
     let mut wrong = Vec::new();
     for (test, on_host) in expected {
@@ -72,7 +72,8 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<()> {
             _ => here == "missing",
         };
         if worse {
-            wrong.push(format!("{test}: {here}, and {on_host} on the host"));
+            let said = said(&output, test);
+            wrong.push(format!("{test}: {here}, and {on_host} on the host: {said}"));
         }
     }
     if !wrong.is_empty() {
@@ -87,7 +88,7 @@ fn summary(results: &Results) -> String {
     format!("{ok} passed, {skipped} skipped, {failed} failed")
 }
 
-fn results_on(bench: &Bench<'_>, dir: &Path, other: &OtherFileSystem) -> Result<Results> {
+fn results_on(bench: &Bench<'_>, dir: &Path, other: &OtherFileSystem) -> Result<(Results, String)> {
     let configuration = bench.scratch.join("pjdfstest.toml");
     fs::write(&configuration, CONFIGURATION)?;
     let mut command = Command::new(bench.tools.program("pjdfstest"));
@@ -104,7 +105,15 @@ fn results_on(bench: &Bench<'_>, dir: &Path, other: &OtherFileSystem) -> Result<
     if results.len() < TESTS_MIN || !output.contains("Summary:") {
         bail!("pjdfstest did not run to its end:\n{}", tools::end(&output));
     }
-    Ok(results)
+    Ok((results, output))
+}
+
+/// What a test said: the line after its result.
+fn said<'o>(output: &'o str, test: &str) -> &'o str {
+    let mut lines = output.lines();
+    let found = lines.any(|line| line.split_whitespace().next() == Some(test));
+    let next = if found { lines.next() } else { None };
+    next.unwrap_or_default().trim()
 }
 
 /// The result of each test, from lines of its name and the result.
@@ -160,5 +169,7 @@ Summary: 1 failed, 1 skipped, 1 passed, 0 expected failures, 3 total
         let results = parse(output);
         assert_eq!(summary(&results), "1 passed, 1 skipped, 1 failed");
         assert_eq!(results["unlink::a::fifo"], "FAILED");
+        let why = said(output, "unlink::a::fifo");
+        assert_eq!(why, "called `Result::unwrap()` on an `Err` value: EPERM");
     }
 }
