@@ -97,6 +97,8 @@ fn hammer(server: &Server, socket: &Path, load: &Load, world: &World) -> Homes {
             let client = Client::on(Stream::connect_unix(socket).unwrap());
             let root = client.mount();
             let channels: Vec<_> = (0..load.channels).map(|_| Channel::open(&client)).collect();
+            // Answered after the server has let go of the descriptors that it gave away.
+            assert!(client.walk(root, &["nowhere"]).unwrap().is_empty());
             (client, root, channels)
         })
         .collect();
