@@ -22,6 +22,10 @@ use crate::fds::FdQueue;
 /// Bytes that go into a pipe whole or not at all: PIPE_BUF of Linux.
 const PIPE_ATOMIC_SIZE: usize = 4096;
 
+/// What a Unix socket is asked to take before its peer reads: a megabyte of data, or several
+/// replies, in one call. Linux gives twice as much, or twice `wmem_max`, whichever is less.
+const SEND_BUFFER: usize = 1 << 20;
+
 /// What a stream is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TransportKind {
@@ -65,6 +69,9 @@ impl Stream {
         }
         if kind == TransportKind::Tcp {
             rustix::net::sockopt::set_tcp_nodelay(&fd, true)?;
+        } else {
+            // Refused, it costs waits and no more.
+            let _ = rustix::net::sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER);
         }
         Ok(Stream {
             kind,
