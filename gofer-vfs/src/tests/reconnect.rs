@@ -2,7 +2,7 @@
 //! way, and to what was open.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::faults::{cases, furnish};
@@ -372,9 +372,9 @@ fn renames_and_losses_at_once_make_nothing_stale() {
         rig.mkdir("a").unwrap();
         rig.mkdir("a/b").unwrap();
         let file = rig.create("a/b/f").unwrap();
-        let done = AtomicBool::new(false);
+        let renames = AtomicU64::new(0);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let renamer = scope.spawn(|| {
                 for round in 0..100 {
                     let (from, to) = if round % 2 == 0 {
                         ("a", "z")
@@ -382,12 +382,18 @@ fn renames_and_losses_at_once_make_nothing_stale() {
                         ("z", "a")
                     };
                     rig.rename(from, to).unwrap();
+                    renames.fetch_add(1, Ordering::SeqCst);
                 }
-                done.store(true, Ordering::SeqCst);
             });
             let mut round = 0u64;
-            while !done.load(Ordering::SeqCst) {
-                rig.remote.drop_connection();
+            let mut met = u64::MAX;
+            while !renamer.is_finished() {
+                // Each rename meets a loss, and none meets them for ever.
+                let now = renames.load(Ordering::SeqCst);
+                if now != met {
+                    rig.remote.drop_connection();
+                    met = now;
+                }
                 file.write_at(&rig.cx(), &round.to_le_bytes(), 0).unwrap();
                 round += 1;
             }
