@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{Bench, tools};
+use crate::matrix::Protocol;
 
 /// Both users exist on every Debian system.
 const CONFIGURATION: &str = r#"
@@ -37,8 +38,10 @@ const NOT_ON_A_MOUNT: &[(&str, &str)] = &[(
     "the C library tells the largest number of links by the type of the file system, and knows none for FUSE",
 )];
 
-/// Tests that fail now and then on a mount, for a reason that is not known yet. Each time is said.
-const SOMETIMES: &[(&str, &str)] = &[(
+/// Tests that fail now and then on a mount over one protocol, for a reason that is not known yet.
+/// Each time is said.
+const SOMETIMES: &[(Protocol, &str, &str)] = &[(
+    Protocol::LisafsSocket,
     "open::etxtbsy",
     "a program that was just started could be opened for writing, in 2 of some 40 runs",
 )];
@@ -72,8 +75,10 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<()> {
             continue;
         }
         let here = results.get(test).map_or("missing", String::as_str);
-        let known = SOMETIMES.iter().find(|(known, _)| known == test);
-        if let Some((_, why)) = known
+        let is_known = |(protocol, known, _): &&(Protocol, &str, &str)| {
+            *protocol == bench.protocol && known == test
+        };
+        if let Some((_, _, why)) = SOMETIMES.iter().find(is_known)
             && here == "FAILED"
         {
             println!("pjdfstest: {test} failed, as it sometimes does: {why}");
