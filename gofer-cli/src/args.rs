@@ -108,7 +108,7 @@ pub struct Cli {
     #[arg(short = 'h')]
     pub brief: bool,
     /// Print all of the help
-    #[arg(long, action = clap::ArgAction::HelpLong)]
+    #[arg(long, global = true, action = clap::ArgAction::HelpLong)]
     pub help: Option<bool>,
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -414,6 +414,7 @@ pub enum Command {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use clap::error::ErrorKind;
 
     #[test]
     fn the_definitions_are_consistent() {
@@ -469,6 +470,19 @@ mod tests {
         };
         assert!(ls.human);
         assert!(Cli::try_parse_from(["gofer-cli", "ls", "--help"]).is_err());
+    }
+
+    #[test]
+    fn every_command_explains_itself() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let words = ["gofer-cli", name, "--help"];
+            match Cli::try_parse_from(words) {
+                Err(error) => assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{name}"),
+                // The server's command line is its own.
+                Ok(_) => assert_eq!(name, "serve"),
+            }
+        }
     }
 
     #[test]

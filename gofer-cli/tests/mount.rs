@@ -8,9 +8,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, utimensat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags, utimensat};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -179,6 +181,32 @@ fn files_on_a_mount_are_what_they_are_on_the_host() {
             for name in names {
                 fs::remove_file(mount.dir().join(name)).unwrap();
             }
+        }
+    });
+}
+
+#[test]
+fn a_running_program_is_not_emptied_by_an_open_that_is_refused() {
+    both(|tree| {
+        for mode in ["fscache", "none"] {
+            let Some(mount) = Mount::new(tree, &format!("cache={mode}")) else {
+                return;
+            };
+            let name = format!("program-{mode}");
+            let size = fs::copy("/bin/sleep", mount.at(&name)).unwrap();
+            let mut program = Command::new(mount.at(&name)).arg("1000").spawn().unwrap();
+            for flags in [OFlags::RDONLY | OFlags::TRUNC, OFlags::WRONLY, OFlags::RDWR] {
+                let opened = rustix::fs::open(mount.at(&name), flags, Mode::empty());
+                assert_eq!(opened.unwrap_err(), Errno::TXTBSY, "{mode} {flags:?}");
+            }
+            assert_eq!(fs::metadata(tree.host(&name)).unwrap().len(), size);
+            program.kill().unwrap();
+            program.wait().unwrap();
+            // With nobody running it, it is emptied as any other file.
+            let flags = OFlags::WRONLY | OFlags::TRUNC;
+            rustix::fs::open(mount.at(&name), flags, Mode::empty()).unwrap();
+            assert_eq!(fs::metadata(tree.host(&name)).unwrap().len(), 0);
+            assert_eq!(fs::metadata(mount.at(&name)).unwrap().len(), 0);
         }
     });
 }

@@ -59,9 +59,10 @@ impl Policy {
 
     /// Tells the kernel what is wanted of it.
     pub(crate) fn configure(&self, config: &mut KernelConfig) -> std::io::Result<()> {
-        let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
-            | InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_ASYNC_DIO;
+        // Not FUSE_ATOMIC_O_TRUNC: the kernel would have the file emptied by the open, and only
+        // then see that a program is run from it and refuse (ETXTBSY). Without it the size is
+        // set once the kernel has checked.
+        let mut wanted = InitFlags::FUSE_PARALLEL_DIROPS | InitFlags::FUSE_ASYNC_DIO;
         if self.keep {
             wanted |= InitFlags::FUSE_CACHE_SYMLINKS
                 | InitFlags::FUSE_EXPLICIT_INVAL_DATA

@@ -13,7 +13,6 @@ use anyhow::{Context, Result, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{Bench, tools};
-use crate::matrix::Protocol;
 
 /// Both users exist on every Debian system.
 const CONFIGURATION: &str = r#"
@@ -36,14 +35,6 @@ const TESTS_MIN: usize = 300;
 const NOT_ON_A_MOUNT: &[(&str, &str)] = &[(
     "link::link_count_max",
     "the C library tells the largest number of links by the type of the file system, and knows none for FUSE",
-)];
-
-/// Tests that fail now and then on a mount over one protocol, for a reason that is not known yet.
-/// Each time is said.
-const SOMETIMES: &[(Protocol, &str, &str)] = &[(
-    Protocol::LisafsSocket,
-    "open::etxtbsy",
-    "a program that was just started could be opened for writing, in 2 of some 40 runs",
 )];
 
 type Results = BTreeMap<String, String>;
@@ -75,15 +66,6 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<()> {
             continue;
         }
         let here = results.get(test).map_or("missing", String::as_str);
-        let is_known = |(protocol, known, _): &&(Protocol, &str, &str)| {
-            *protocol == bench.protocol && known == test
-        };
-        if let Some((_, _, why)) = SOMETIMES.iter().find(is_known)
-            && here == "FAILED"
-        {
-            println!("pjdfstest: {test} failed, as it sometimes does: {why}");
-            continue;
-        }
         let worse = match on_host.as_str() {
             "ok" => here != "ok",
             "skipped" => here == "FAILED" || here == "missing",
