@@ -1,9 +1,13 @@
-//! Unused dentries: the least recently used go when there are more than the limit.
+//! Unused dentries: when there are more than the limit, those go that were not used again.
 //!
 //! Only dentries without references are here, and children are references, so only leaves are.
 //! A dentry that is referenced again may stay until it is its turn; then it just leaves.
 //!
-//! The order is a doubly linked list in a vector; each dentry knows its seat in it.
+//! The order is a doubly linked list in a vector, in which each dentry knows its seat. Using a
+//! dentry that has a seat does not move it, which would cost a lock at each use: it is marked.
+//! Whoever looks for the oldest gives one that is marked a second chance instead: it loses the
+//! mark and becomes the newest. So what was used since its last turn outlives what was not; among
+//! those that were used the order is that of their turns, not of their uses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,10 +20,17 @@ pub(crate) struct DentryCache {
     unused: Mutex<Unused, LRU>,
 }
 
-/// Where a dentry sits in the cache: an index, or [`NOWHERE`]. Changes under the cache's lock.
+/// Where a dentry sits in the cache: an index, and perhaps [`USED`]; or [`NOWHERE`]. Only the
+/// mark changes without the cache's lock.
 pub(crate) struct Seat(AtomicU32);
 
 const NOWHERE: u32 = u32::MAX;
+/// Used since its last turn.
+const USED: u32 = 1 << 31;
+
+/// Second chances given in one search for a victim: nobody waits for more of them. Then the next
+/// one goes, marked or not.
+const CHANCES_MAX: usize = 4096;
 
 impl Default for Seat {
     fn default() -> Seat {
@@ -29,11 +40,36 @@ impl Default for Seat {
 
 impl Seat {
     fn get(&self) -> Option<u32> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&seat| seat != NOWHERE)
+        let seat = Some(self.0.load(Ordering::SeqCst));
+        seat.filter(|&seat| seat != NOWHERE)
+            .map(|seat| seat & !USED)
     }
 
     fn set(&self, seat: u32) {
-        self.0.store(seat, Ordering::Relaxed);
+        self.0.store(seat, Ordering::SeqCst);
+    }
+
+    /// Marks it as used, if it is one. This is where the last reference to a dentry goes, and
+    /// what makes sure that it is not lost: whoever takes away its seat looks for references
+    /// after that, and we look for the seat after giving up the reference.
+    #[inline]
+    fn mark(&self) -> bool {
+        let seat = self.0.load(Ordering::SeqCst);
+        if seat & USED == 0 {
+            // Nothing is lost if it has no seat by now: that is all ones.
+            return self.0.fetch_or(USED, Ordering::SeqCst) != NOWHERE;
+        }
+        seat != NOWHERE
+    }
+
+    /// Takes the mark away; whether it was there.
+    fn unmark(&self) -> bool {
+        let seat = self.0.load(Ordering::SeqCst);
+        let marked = seat & USED != 0;
+        if marked {
+            self.set(seat & !USED);
+        }
+        marked
     }
 }
 
@@ -63,24 +99,25 @@ impl DentryCache {
                 oldest: NOWHERE,
                 free: NOWHERE,
                 len: 0,
-                // One seat more than the limit is taken for a moment.
-                limit: limit.min(NOWHERE as usize - 1),
+                limit: limit.min(USED as usize - 1),
             }),
         }
     }
 
-    /// A dentry has no references any more: makes it the most recently used one. Whatever
-    /// exceeds the limit then goes to `victims`.
+    /// A dentry has no references any more: it was just used. Whatever exceeds the limit then
+    /// goes to `victims`.
     pub(crate) fn keep(&self, dentry: &Arc<Dentry>, victims: &mut Vec<Arc<Dentry>>) {
+        if dentry.seat.mark() {
+            return;
+        }
         let mut unused = self.unused.lock();
         if unused.limit == 0 {
             drop(unused);
             victims.push(dentry.clone());
             return;
         }
-        if let Some(seat) = dentry.seat.get() {
-            unused.unlink(seat);
-            unused.link(seat);
+        // Somebody else gave it a seat meanwhile.
+        if dentry.seat.mark() {
             return;
         }
         // Checked under the lock: a dentry is marked as destroyed before it is removed below,
@@ -88,13 +125,13 @@ impl DentryCache {
         if !dentry.is_unused() {
             return;
         }
-        unused.insert(dentry);
-        while unused.len > unused.limit {
-            match unused.pop_oldest() {
+        while unused.len >= unused.limit {
+            match unused.pop_victim() {
                 Some(victim) => victims.push(victim),
                 None => break,
             }
         }
+        unused.insert(dentry);
         let length = unused.len as u64;
         dentry.inode.sb.counters.lru_length.set(length);
     }
@@ -173,6 +210,20 @@ impl Unused {
         let dentry = link.dentry.take()?;
         dentry.seat.set(NOWHERE);
         Some(dentry)
+    }
+
+    /// Takes the oldest that was not used since its last turn.
+    fn pop_victim(&mut self) -> Option<Arc<Dentry>> {
+        for _ in 0..self.len.min(CHANCES_MAX) {
+            let oldest = self.oldest;
+            let dentry = self.at(oldest)?.dentry.as_ref()?;
+            if !dentry.seat.unmark() {
+                break;
+            }
+            self.unlink(oldest);
+            self.link(oldest);
+        }
+        self.pop_oldest()
     }
 
     fn pop_oldest(&mut self) -> Option<Arc<Dentry>> {

@@ -18,6 +18,49 @@ fn the_limit_bounds_unused_leaves() {
     }
 }
 
+/// Looks `names` up, and which of `asked` are cached after that: seen without using them.
+fn outliving<'n>(rig: &Rig, names: &[&str], asked: &[&'n str]) -> Vec<&'n str> {
+    for name in names {
+        rig.stat(name).unwrap();
+    }
+    let cached = rig.fs.root_ref().sb().cache.all();
+    let cached: Vec<Box<[u8]>> = cached.iter().map(|dentry| dentry.above().1).collect();
+    let is_cached = |name: &&&str| cached.iter().any(|cached| **cached == *name.as_bytes());
+    asked.iter().filter(is_cached).copied().collect()
+}
+
+#[test]
+fn what_is_used_again_outlives_what_is_not() {
+    for mode in InteropMode::ALL {
+        let rig = Setup::new(mode).limit(4).mount();
+        let names: Vec<String> = (0..12).map(|n| format!("f{n}")).collect();
+        for name in &names {
+            rig.outside.write(name.as_bytes(), b"x").unwrap();
+        }
+        // Once each, then two of them again, however often: the others go first.
+        let first = ["f0", "f1", "f2", "f3"];
+        assert_eq!(outliving(&rig, &first, &first), first, "{mode}");
+        let again = ["f0", "f2", "f0", "f0", "f0", "f2"];
+        assert_eq!(outliving(&rig, &again, &first), first, "{mode}");
+        let used = ["f0", "f2"];
+        assert_eq!(outliving(&rig, &["f4", "f5"], &first), used, "{mode}");
+        // One that is used all the time stays, whatever else comes and goes.
+        for name in &names[6..] {
+            assert_eq!(outliving(&rig, &["f0", name], &["f0"]), ["f0"], "{mode}");
+        }
+        assert_eq!(rig.fs.stats().lru_length, 4, "{mode}");
+        // If all of them were used, the first to come is the first to go.
+        let rig = Setup::new(mode).limit(4).mount();
+        for name in &names {
+            rig.outside.write(name.as_bytes(), b"x").unwrap();
+        }
+        outliving(&rig, &first, &[]);
+        outliving(&rig, &["f3", "f2", "f1", "f0"], &[]);
+        assert_eq!(outliving(&rig, &["f4"], &first), ["f1", "f2", "f3"]);
+        assert_eq!(rig.remote.misuses(), 0);
+    }
+}
+
 #[test]
 fn eviction_leaves_no_absent_name_behind() {
     let rig = Setup::new(InteropMode::Exclusive).limit(0).mount();
