@@ -39,6 +39,9 @@ pub struct Bench {
     /// Measure cached lookups, and nothing else
     #[arg(long)]
     lookup: bool,
+    /// Measure reads of cached contents beside copying memory, and nothing else
+    #[arg(long)]
+    page_cache: bool,
 }
 
 /// Where the processes may run.
@@ -86,6 +89,10 @@ pub fn run(options: &Bench) -> Result<()> {
     if options.lookup {
         let program = build("lookup")?;
         return run_in(Regime::Free, Command::new(program));
+    }
+    if options.page_cache {
+        let program = build("page_cache")?;
+        return run_in(Regime::Pinned, Command::new(program));
     }
     let program = build("rpc")?;
     let regimes = match options.regime {

@@ -127,16 +127,13 @@ impl PageCache {
             let wanted = into.get_mut(done..).unwrap_or_default();
             let room = wanted.len().min(left);
             let wanted = wanted.get_mut(..room).unwrap_or_default();
-            if wanted.is_empty() {
-                break Ok(done);
-            }
             let n = self.pages.read().copy_out(wanted, at);
             done += n;
-            if n == wanted.len() {
-                if done == n {
+            if n == room {
+                if done == n && n > 0 {
                     sb.counters.page_cache_hits.one();
                 }
-                continue;
+                break Ok(done);
             }
             let wanted = wanted.get_mut(n..).unwrap_or_default();
             match self.fill(reading, wanted, at + n as u64, size, ahead) {

@@ -38,7 +38,10 @@ pub(super) const DIOD: &[Known] = &[
     known("unlinked_open_file_can_be_changed", &[], UNLINKED),
     known("unlinked_open_file_has_no_names", SHARED, UNLINKED),
     known("unlinked_open_file_reads_and_writes", SHARED, UNLINKED),
-    known("cache_limit_*", CACHING, BELOW),
+    Known {
+        sometimes: true,
+        ..known("cache_limit_*", CACHING, BELOW)
+    },
     known("files_below_a_renamed_directory_stay_usable", &[], BELOW),
     known("rename_moves_a_directory_with_its_content", &[], BELOW),
     known("renamed_open_file_stays_usable", &[], BELOW),

@@ -13,7 +13,7 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use gofer_vfs::InteropMode;
 use tempfile::TempDir;
 
@@ -261,5 +261,9 @@ fn run_case(
         short: suites.short,
     });
     let ended = mounted.end();
-    ran.and(ended)
+    match (ran, ended) {
+        // A mount that went away by itself explains much.
+        (Err(error), Err(end)) => Err(anyhow!("{error:#}\nand after it: {end:#}")),
+        (ran, ended) => ran.and(ended),
+    }
 }
