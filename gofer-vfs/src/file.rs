@@ -5,6 +5,7 @@ mod allocate;
 mod copy;
 mod data;
 mod map;
+mod ready;
 mod saved;
 mod seek;
 
@@ -29,6 +30,7 @@ use crate::page_cache::{PageCache, ReadAhead};
 use crate::permissions::Credentials;
 use crate::superblock::Res;
 
+pub use ready::Readiness;
 pub(crate) use saved::State as SavedState;
 pub use seek::Whence;
 

@@ -93,6 +93,11 @@ impl Handle {
         (n > 0).then_some(n)
     }
 
+    /// Whether something was put back and not read yet.
+    pub(crate) fn has_back(&self) -> bool {
+        !self.pushed_back.lock().is_empty()
+    }
+
     pub(crate) fn host_fd(&self) -> Option<BorrowedFd<'_>> {
         self.remote.host_fd()
     }

@@ -75,7 +75,7 @@ pub use context::{At, Context, Follow};
 pub use dentry::Node;
 pub use directory::DirectoryEntry;
 pub use error::{Errno, Error, Result};
-pub use file::{File, Whence};
+pub use file::{File, Readiness, Whence};
 pub use file_locks::{HeldLocks, LockOwner, LockRange, RecordLock};
 pub use filesystem::{Filesystem, MountFlags, Stat};
 pub use flags::{Access, AllocMode, OpenFlags, RenameFlags, XattrFlags};

@@ -1,25 +1,44 @@
 //! Files whose every description has a handle of its own: devices and fifos (semantics 16).
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
 
 use crate::attr::FileType;
 use crate::context::Context;
 use crate::dentry::Node;
 use crate::error::Errno;
+use crate::file::Readiness;
 use crate::flags::{Access, OpenFlags};
 use crate::handle::Handle;
 use crate::locks;
 use crate::remote::Cancel;
 use crate::superblock::Res;
 
-/// How often a fifo without its other end is tried again. The server opens without blocking and
-/// has no way to tell when the other end appears.
-const RETRY: Duration = Duration::from_millis(100);
+/// How often a fifo without its other end is tried again, first and at last. The server opens
+/// without blocking and has no way to tell when the other end appears.
+const RETRY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+
+/// Pauses between attempts, each longer than the one before.
+struct Pauses(Duration);
+
+impl Pauses {
+    fn new() -> Pauses {
+        Pauses(RETRY.0)
+    }
+
+    /// Waits for the next attempt. `EINTR` when cancelled, `ETIMEDOUT` at the deadline.
+    fn pause(&mut self, cx: &Context<'_>) -> Res<()> {
+        let time = self.0;
+        self.0 = (time * 2).min(RETRY.1);
+        wait(cx, None, Some(time))
+    }
+}
 
 /// Opens a device or a fifo. Blocks on a fifo until the other end is there, unless told not to.
 pub(crate) fn open(
@@ -42,9 +61,10 @@ pub(crate) fn open(
         }
         return Ok(handle);
     }
+    let mut pauses = Pauses::new();
     let handle = loop {
         match Handle::open(sb, cx, &*file, access, false) {
-            Err(failure) if waits && failure.errno() == Errno::ENXIO => pause(cx)?,
+            Err(failure) if waits && failure.errno() == Errno::ENXIO => pauses.pause(cx)?,
             outcome => break outcome?,
         }
     };
@@ -60,7 +80,8 @@ pub(crate) fn open(
 
 /// Waits until somebody has the fifo open for writing: then reading it without a byte there
 /// would block rather than end. Copying a byte aside is the only way to see that without
-/// taking it.
+/// taking it. A watch tells when somebody opens the fifo; where there is none, it is looked at
+/// again and again.
 fn wait_for_writer(cx: &Context<'_>, fifo: BorrowedFd<'_>) -> Res<()> {
     let (aside, copy) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(Errno::from)?;
     let has_writer = || match tee(fifo, &copy, 1, SpliceFlags::NONBLOCK) {
@@ -68,22 +89,53 @@ fn wait_for_writer(cx: &Context<'_>, fifo: BorrowedFd<'_>) -> Res<()> {
         Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(true),
         Err(errno) => Err(Errno::from(errno)),
     };
+    let opened = Opened::watch(fifo);
+    let mut pauses = Pauses::new();
     while !has_writer()? {
-        if let Err(failure) = pause(cx) {
-            // A writer that came meanwhile has had its open succeed: do not leave it alone.
-            if has_writer()? {
-                break;
-            }
+        let waited = match &opened {
+            Some(opened) => wait(cx, Some((opened.0.as_fd(), PollFlags::IN)), None),
+            None => pauses.pause(cx),
+        };
+        let came_and_went = opened.as_ref().is_some_and(Opened::writer_left);
+        // A writer that came meanwhile has had its open succeed: do not leave it alone.
+        if let Err(failure) = waited
+            && !has_writer()?
+            && !came_and_went
+        {
             return Err(failure);
+        }
+        if came_and_went {
+            break;
         }
     }
     drop(aside);
     Ok(())
 }
 
-/// Waits a moment. `EINTR` when cancelled, `ETIMEDOUT` at the deadline.
-fn pause(cx: &Context<'_>) -> Res<()> {
-    wait(cx, None, Some(RETRY))
+/// A watch on a fifo of this host, through the descriptor.
+struct Opened(OwnedFd);
+
+impl Opened {
+    /// `None` where `/proc` is missing, or watches are used up.
+    fn watch(fifo: BorrowedFd<'_>) -> Option<Opened> {
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let watch = inotify::init(flags).ok()?;
+        let path = format!("/proc/self/fd/{}", fifo.as_raw_fd());
+        let events = WatchFlags::OPEN | WatchFlags::CLOSE_WRITE;
+        inotify::add_watch(&watch, path, events).ok()?;
+        Some(Opened(watch))
+    }
+
+    /// Whether a writer was there and has gone, since this was asked last.
+    fn writer_left(&self) -> bool {
+        let mut buffer = [MaybeUninit::uninit(); 1024];
+        let mut events = inotify::Reader::new(&self.0, &mut buffer);
+        let mut left = false;
+        while let Ok(event) = events.next() {
+            left |= event.events().contains(ReadFlags::CLOSE_WRITE);
+        }
+        left
+    }
 }
 
 /// Waits until `fd` is readable. `EINTR` when cancelled, `ETIMEDOUT` at the deadline.
@@ -167,6 +219,7 @@ pub(crate) fn read_stream(
     if let Some(n) = handle.take_back(into) {
         return Ok(n);
     }
+    let mut pauses = Pauses::new();
     loop {
         let outcome = match handle.host_fd() {
             Some(fd) => {
@@ -178,7 +231,7 @@ pub(crate) fn read_stream(
         };
         match outcome {
             Err(failure) if blocks && failure.errno() == Errno::EAGAIN => {
-                wait_ready(cx, handle, PollFlags::IN, into.len())?;
+                wait_ready(cx, handle, PollFlags::IN, into.len(), &mut pauses)?;
             }
             Err(failure) if failure.errno() == Errno::EINTR && handle.host_fd().is_some() => {}
             outcome => return outcome,
@@ -194,6 +247,7 @@ pub(crate) fn write_stream(
     blocks: bool,
 ) -> Res<usize> {
     let mut done = 0;
+    let mut pauses = Pauses::new();
     while done < from.len() {
         let rest = from.get(done..).unwrap_or_default();
         let outcome: Res<usize> = match handle.host_fd() {
@@ -214,7 +268,7 @@ pub(crate) fn write_stream(
                 if !blocks {
                     break;
                 }
-                match wait_ready(cx, handle, PollFlags::OUT, rest.len()) {
+                match wait_ready(cx, handle, PollFlags::OUT, rest.len(), &mut pauses) {
                     Err(failure) if done == 0 => return Err(failure),
                     Err(_) => break,
                     Ok(()) => {}
@@ -231,9 +285,55 @@ pub(crate) fn write_stream(
     Ok(done)
 }
 
+/// What the handle of a file without offsets is ready for now (semantics 16.7).
+pub(crate) fn readiness(handle: &Handle) -> Res<Readiness> {
+    let kept = match handle.has_back() {
+        true => Readiness::READ,
+        false => Readiness::empty(),
+    };
+    if let Some(end) = handle.pipe_end() {
+        return Ok(kept | end.readiness());
+    }
+    let Some(fd) = handle.host_fd() else {
+        return Ok(Readiness::READ | Readiness::WRITE);
+    };
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN | PollFlags::OUT)];
+    loop {
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Errno::from(errno).into()),
+        }
+    }
+    let now = fds.first().map_or(PollFlags::empty(), PollFd::revents);
+    Ok(kept | Readiness::of(now))
+}
+
+/// Waits until the handle is ready for one of `want`, or may be. Only for handles that are not
+/// always ready.
+pub(crate) fn wait_for(cx: &Context<'_>, handle: &Handle, want: Readiness) -> Res<()> {
+    if let Some(end) = handle.pipe_end() {
+        return end.wait_for(cx, want);
+    }
+    match handle.host_fd() {
+        Some(fd) => wait(
+            cx,
+            Some((fd, PollFlags::from_bits_retain(want.bits()))),
+            None,
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Waits until the handle may be ready for `len` bytes: with its descriptor, else by trying again
 /// soon.
-fn wait_ready(cx: &Context<'_>, handle: &Handle, flags: PollFlags, len: usize) -> Res<()> {
+fn wait_ready(
+    cx: &Context<'_>,
+    handle: &Handle,
+    flags: PollFlags,
+    len: usize,
+    pauses: &mut Pauses,
+) -> Res<()> {
     if let Some(end) = handle.pipe_end() {
         return match flags {
             PollFlags::IN => end.wait_readable(cx),
@@ -242,6 +342,6 @@ fn wait_ready(cx: &Context<'_>, handle: &Handle, flags: PollFlags, len: usize) -
     }
     match handle.host_fd() {
         Some(fd) => wait(cx, Some((fd, flags)), None),
-        None => pause(cx),
+        None => pauses.pause(cx),
     }
 }

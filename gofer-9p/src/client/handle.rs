@@ -53,7 +53,7 @@ impl Handle {
             fid,
             io_size: io_size as usize,
             regular: file_type == FileType::Regular,
-            fd: fd.filter(|fd| is_trusted(fd, access)),
+            fd: fd.filter(|fd| is_trusted(fd, file_type, access)),
             ahead: Mutex::new(None),
         }
     }
@@ -94,20 +94,28 @@ impl Handle {
     }
 }
 
-/// A donated descriptor is used only when it is what the handle is: a regular file, opened for
-/// just this access (9P 10.2).
-fn is_trusted(fd: &OwnedFd, access: Access) -> bool {
-    let regular = rustix::fs::fstat(fd)
-        .is_ok_and(|stat| FileType::from_mode(stat.st_mode) == Some(FileType::Regular));
+/// A donated descriptor is used only when it is what the handle is, opened for just this access
+/// (9P 10.2): a regular file, or a fifo that never blocks, since waiting for one must not hang.
+fn is_trusted(fd: &OwnedFd, file_type: FileType, access: Access) -> bool {
+    let is = rustix::fs::fstat(fd)
+        .ok()
+        .and_then(|stat| FileType::from_mode(stat.st_mode));
     let mode = match access {
         Access::Read => OFlags::RDONLY,
         Access::Write => OFlags::WRONLY,
         Access::ReadWrite => OFlags::RDWR,
     };
+    let Ok(flags) = rustix::fs::fcntl_getfl(fd) else {
+        return false;
+    };
+    let fits = match is {
+        Some(FileType::Regular) => file_type != FileType::Fifo,
+        Some(FileType::Fifo) => file_type == FileType::Fifo && flags.contains(OFlags::NONBLOCK),
+        _ => false,
+    };
     // O_PATH descriptors say RDONLY, too, and cannot be read.
-    let usable = rustix::fs::fcntl_getfl(fd)
-        .is_ok_and(|flags| flags & OFlags::ACCMODE == mode && !flags.contains(OFlags::PATH));
-    regular && usable
+    let usable = flags & OFlags::ACCMODE == mode && !flags.contains(OFlags::PATH);
+    fits && usable
 }
 
 /// Our name as an owner of locks.

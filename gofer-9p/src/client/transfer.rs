@@ -207,6 +207,14 @@ impl Handle {
         Run { moved: done, end }
     }
 
+    /// The offset of a piece. Files without offsets have none, whatever the piece; others end.
+    fn offset_of(&self, offset: u64, at: usize) -> Option<u64> {
+        match self.regular {
+            true => offset.checked_add(at as u64),
+            false => Some(offset.saturating_add(at as u64)),
+        }
+    }
+
     fn push_read(
         &self,
         exchange: &mut Exchange<'_>,
@@ -214,7 +222,7 @@ impl Handle {
         at: usize,
         len: usize,
     ) -> RemoteResult<Option<usize>> {
-        let Some(offset) = offset.checked_add(at as u64) else {
+        let Some(offset) = self.offset_of(offset, at) else {
             return Ok(None);
         };
         let request = Tread {
@@ -280,8 +288,8 @@ impl Handle {
         offset: u64,
         last: bool,
     ) -> RemoteResult<()> {
-        let offset = offset
-            .checked_add(at as u64)
+        let offset = self
+            .offset_of(offset, at)
             .ok_or(RemoteError::not_sent(Errno::EFBIG))?;
         let request = Twrite {
             fid: self.fid(),

@@ -65,6 +65,12 @@ impl Names {
 pub struct MountPoints(Option<Arc<Names>>);
 
 impl MountPoints {
+    /// Where nobody knows.
+    #[cfg(test)]
+    pub(super) fn unknown() -> MountPoints {
+        MountPoints(None)
+    }
+
     /// Whether the entry `name` of such a directory may be a mount point. Always, where nobody
     /// knows.
     pub fn may_include(&self, name: &[u8]) -> bool {

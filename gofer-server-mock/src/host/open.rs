@@ -242,8 +242,10 @@ impl OpenFile {
         let fifo = self.node.file_type() == FileType::Fifo;
         let mut written = 0;
         loop {
-            let at = offset.checked_add(written as u64).ok_or(Errno::INVAL)?;
-            let at = (!fifo).then_some(at);
+            let at = match fifo {
+                true => None,
+                false => Some(offset.checked_add(written as u64).ok_or(Errno::INVAL)?),
+            };
             let result = retry(|| write(self.fd.as_fd(), at, written..length));
             match result {
                 Ok(count) => written += count,
@@ -403,11 +405,12 @@ pub struct Listed {
 
 impl DirEntry<'_> {
     /// Which file the entry is. Only one that may be a mount point, or whose type the host does
-    /// not list, is asked for: all others are on the device of their directory.
-    pub fn listed(&self, mount_points: &MountPoints) -> Result<Listed> {
+    /// not list, is asked for: all others are on the device of their directory. `None` if it
+    /// cannot be looked at, say because it has gone meanwhile: then a listing does without it.
+    pub fn listed(&self, mount_points: &MountPoints) -> Option<Listed> {
         if self.file_type == FileType::Unknown || mount_points.may_include(self.name) {
-            let stat = self.stat()?;
-            return Ok(Listed {
+            let stat = self.stat().ok()?;
+            return Some(Listed {
                 identity: Identity::of(&stat),
                 file_type: file_type(&stat),
             });
@@ -416,7 +419,7 @@ impl DirEntry<'_> {
             ino: self.ino,
             ..self.dir.identity()
         };
-        Ok(Listed {
+        Some(Listed {
             identity,
             file_type: self.file_type,
         })
@@ -431,11 +434,12 @@ impl DirEntry<'_> {
         }
     }
 
-    /// The type, from the attributes where the list does not tell.
-    pub fn known_type(&self) -> Result<FileType> {
+    /// The type, from the attributes where the list does not tell. `None` as for
+    /// [`DirEntry::listed`].
+    pub fn known_type(&self) -> Option<FileType> {
         match self.file_type {
-            FileType::Unknown => Ok(file_type(&self.stat()?)),
-            known => Ok(known),
+            FileType::Unknown => Some(file_type(&self.stat().ok()?)),
+            known => Some(known),
         }
     }
 }

@@ -224,6 +224,52 @@ fn listing_goes_on_from_any_cookie_and_never_shows_what_is_above_the_root() {
 }
 
 #[test]
+fn an_entry_that_cannot_be_looked_at_is_left_out_of_a_listing() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(dir.path().join(name), "").unwrap();
+    }
+    let export = export(dir.path());
+    let file = export.root().open(OFlags::RDONLY).unwrap();
+    let points = MountPoints::unknown();
+    let (mut seen, mut listed) = (0, Vec::new());
+    file.read_dir(0, usize::MAX, &mut |entry| {
+        if !entry.name.starts_with(b".") {
+            seen += 1;
+            if entry.name == b"b" {
+                // It goes between the host's list and the look at it.
+                fs::remove_file(dir.path().join("b")).unwrap();
+            }
+            let shown = entry.listed(&points).map(|_| entry.name.to_vec());
+            listed.extend(shown);
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    listed.sort();
+    assert_eq!((seen, listed), (3, vec![b"a".to_vec(), b"c".to_vec()]));
+}
+
+#[test]
+fn a_fifo_takes_what_there_is_room_for_whatever_the_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let export = export(dir.path());
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("p"), fifo, 0o600.into(), 0).unwrap();
+    let node = walk(export.root(), "p");
+    let reader = node.open(OFlags::RDONLY).unwrap();
+    let writer = node.open(OFlags::WRONLY).unwrap();
+    // More than a pipe holds: it stops in the middle, which is no error.
+    let sent: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
+    let n = writer.write_at(&sent, u64::MAX).unwrap();
+    assert!((4096..100_000).contains(&n), "{n}");
+    assert_eq!(writer.write_at(&sent[n..], u64::MAX), Err(Errno::AGAIN));
+    let mut into = vec![0; 100_000];
+    assert_eq!(reader.read_at(&mut into, u64::MAX).unwrap(), n);
+    assert_eq!(into[..n], sent[..n]);
+}
+
+#[test]
 fn a_deep_chain_of_directories_goes_without_recursion() {
     const DEPTH: usize = 800;
     raise_descriptor_limit();

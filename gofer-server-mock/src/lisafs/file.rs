@@ -160,10 +160,7 @@ impl Session {
                 return ControlFlow::Break(());
             }
             let listed = entry.listed(&mount_points);
-            if let Some(listed) = listed
-                .ok()
-                .filter(|listed| is_served(policy, listed.file_type))
-            {
+            if let Some(listed) = listed.filter(|listed| is_served(policy, listed.file_type)) {
                 if !entries.push(&dirent(entry, &listed)) {
                     return ControlFlow::Break(());
                 }

@@ -379,3 +379,60 @@ fn who_only_watches_can_look_for_changes_by_others() {
         assert_eq!(masks(&notifier), [EventMask::IGNORED]);
     }
 }
+
+#[test]
+fn extended_attributes_are_attributes() {
+    for mode in EW.into_iter().chain(S) {
+        let rig = Rig::new(mode);
+        rig.outside.mkdir(b"d").unwrap();
+        make(&rig, "d/f");
+        let notifier = rig.fs.notifier().unwrap();
+        let add = |path| notifier.add(&rig.cx(), rig.at(path), EventMask::ALL);
+        let (dir, file) = (add("d").unwrap(), add("d/f").unwrap());
+        let both = [
+            (dir, EventMask::ATTRIB, "f".to_owned()),
+            (file, EventMask::ATTRIB, String::new()),
+        ];
+        let (yes, any) = (Follow::Yes, crate::XattrFlags::empty());
+        let name = &b"user.x"[..];
+        let set = || {
+            rig.fs
+                .set_xattr(&rig.cx(), rig.at("d/f"), yes, name, b"1", any)
+        };
+        set().unwrap();
+        assert_eq!(told(&notifier), both, "{mode}: set");
+        rig.fs
+            .get_xattr(&rig.cx(), rig.at("d/f"), yes, name, 9)
+            .unwrap();
+        assert_eq!(told(&notifier), [], "{mode}: read");
+        rig.fs
+            .remove_xattr(&rig.cx(), rig.at("d/f"), yes, name)
+            .unwrap();
+        assert_eq!(told(&notifier), both, "{mode}: removed");
+        rig.fs
+            .remove_xattr(&rig.cx(), rig.at("d/f"), yes, name)
+            .unwrap_err();
+        assert_eq!(told(&notifier), [], "{mode}: what fails is no event");
+    }
+}
+
+#[test]
+fn a_rename_to_itself_is_no_event() {
+    for mode in EW.into_iter().chain(S) {
+        let rig = Rig::new(mode);
+        rig.outside.mkdir(b"d").unwrap();
+        make(&rig, "d/f");
+        rig.fs
+            .link(&rig.cx(), rig.at("d/f"), Follow::No, rig.at("d/g"))
+            .unwrap();
+        let notifier = rig.fs.notifier().unwrap();
+        for path in ["d", "d/f"] {
+            notifier
+                .add(&rig.cx(), rig.at(path), EventMask::ALL)
+                .unwrap();
+        }
+        rig.rename("d/f", "d/f").unwrap();
+        rig.rename("d/f", "d/g").unwrap();
+        assert_eq!(told(&notifier), [], "{mode}");
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::context::Context;
+use crate::file::Readiness;
 use crate::flags::{Access, AllocMode};
 use crate::remote::{Cancel, DirEntry, DirPos, FileLock, Moved};
 use crate::superblock::Res;
@@ -42,6 +43,8 @@ pub(crate) struct PipeEnd {
     closed: std::sync::atomic::AtomicBool,
     /// The other ends that were seen when this one was opened.
     before: (u64, u64),
+    /// A writer was there when this one was opened.
+    met_writer: bool,
 }
 
 impl Pipe {
@@ -65,6 +68,7 @@ impl Pipe {
             return Err(Errno::ENXIO);
         }
         let before = (state.readers_seen, state.writers_seen);
+        let met_writer = state.writers > 0;
         if access.can_read() {
             state.readers += 1;
             state.readers_seen += 1;
@@ -80,6 +84,7 @@ impl Pipe {
             access,
             closed: Default::default(),
             before,
+            met_writer,
         })
     }
 
@@ -143,6 +148,31 @@ impl PipeEnd {
     pub(crate) fn wait_writable(&self, cx: &Context<'_>, len: usize) -> Res<()> {
         self.pipe
             .wait(cx, |state| state.room_for(len) > 0 || state.readers == 0)
+    }
+
+    /// What this end is ready for now, as `poll(2)` tells of a host's pipe.
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.readiness_in(&self.pipe.state.lock())
+    }
+
+    fn readiness_in(&self, state: &State) -> Readiness {
+        let mut ready = Readiness::empty();
+        if self.access.can_read() {
+            ready.set(Readiness::READ, !state.content.is_empty());
+            let had_writers = self.met_writer || state.writers_seen > self.before.1;
+            ready.set(Readiness::HANGUP, state.writers == 0 && had_writers);
+        }
+        if self.access.can_write() {
+            ready.set(Readiness::WRITE, state.room_for(PIPE_BUF) > 0);
+            ready.set(Readiness::ERROR, state.readers == 0);
+        }
+        ready
+    }
+
+    /// Waits until this end is ready for one of `want`.
+    pub(crate) fn wait_for(&self, cx: &Context<'_>, want: Readiness) -> Res<()> {
+        self.pipe
+            .wait(cx, |state| self.readiness_in(state).intersects(want))
     }
 
     fn take(&self, into: &mut [IoSliceMut<'_>]) -> Result<usize, Errno> {

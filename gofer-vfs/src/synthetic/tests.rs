@@ -99,7 +99,14 @@ fn attributes_are_kept_here_by_our_clock() {
         let rig = anybodys(mode);
         rig.refused("fifo", FileType::Fifo);
         rig.refused_dir("dir");
+        rig.clock.advance(50);
         rig.refused("socket", FileType::Socket);
+        if mode.client_clock() {
+            assert_eq!(rig.attr("").mtime, rig.clock.now(), "the directory's time");
+        }
+        let numbers = ["", "fifo", "dir", "socket"].map(|path| rig.lstat(path).unwrap().ino);
+        let different: std::collections::HashSet<u64> = numbers.into_iter().collect();
+        assert_eq!(different.len(), 4, "{numbers:?}");
         for (path, mode, nlink) in [("fifo", 0o644, 1), ("dir", 0o755, 2), ("socket", 0o644, 1)] {
             let attr = rig.attr(path);
             assert_eq!(
@@ -108,6 +115,7 @@ fn attributes_are_kept_here_by_our_clock() {
                 "{path}"
             );
             assert_eq!((attr.uid, attr.gid), (7, 7));
+            assert_eq!(attr.block_size, 4096);
             assert!(attr.mtime.sec >= 2_000_000_000 && attr.mask.contains(AttrMask::BTIME));
         }
         rig.calls();
@@ -160,6 +168,14 @@ fn a_synthetic_directory_holds_synthetic_directories_only() {
         assert_eq!(errno(moved), Some(Errno::EPERM));
         assert_eq!(errno(rig.lstat("d/none")), Some(Errno::ENOENT));
         let calls = rig.calls();
+        // Nobody is asked for a name that is not there, from here or from above.
+        let d = rig.fs.resolve(&rig.cx(), rig.at("d"), Follow::No).unwrap();
+        rig.calls();
+        let from_here = crate::At::new(&d, b"none");
+        let missing = rig.fs.stat(&rig.cx(), from_here, Follow::No);
+        assert_eq!(errno(missing), Some(Errno::ENOENT));
+        assert_eq!(rig.calls(), [], "{mode:?}");
+        drop(d);
         assert!(
             !calls
                 .iter()
@@ -461,4 +477,91 @@ fn a_deleted_one_lives_as_long_as_it_is_open() {
         assert!(rig.outside.exists(b"fifo"));
         rig.fs.unmount(&cx).unwrap();
     }
+}
+
+#[test]
+fn a_walk_that_begins_at_one_asks_for_what_is_real_only() {
+    for mode in S {
+        let rig = Rig::new(mode);
+        rig.refused_dir("d");
+        rig.fs
+            .mkdir_mount_point(&rig.cx(), rig.at("d/e"), 0o755)
+            .unwrap();
+        let d = rig.fs.resolve(&rig.cx(), rig.at("d"), Follow::No).unwrap();
+        rig.outside.write(b"real", b"content").unwrap();
+        rig.calls();
+        let look = |path: &[u8]| {
+            let at = crate::At::new(&d, path);
+            rig.fs.stat(&rig.cx(), at, Follow::No)
+        };
+        look(b"e").unwrap();
+        assert_eq!(rig.calls(), [], "{mode:?}");
+        assert_eq!(look(b"../real").unwrap().attr.size, 7, "{mode:?}");
+        assert_eq!(rig.remote.misuses(), 0);
+    }
+}
+
+#[test]
+fn set_group_id_directories_hand_down_to_them_too() {
+    for mode in ALL {
+        let server = MemServer::new();
+        server.outside().mkdir(b"d").unwrap();
+        server.outside().chown(b"d", 0, 99).unwrap();
+        server.outside().chmod(b"d", 0o2777).unwrap();
+        let rig = Setup::new(mode).user(7).mount_on(server);
+        rig.refused_dir("d/sub");
+        rig.refused("d/fifo", FileType::Fifo);
+        let (sub, fifo) = (rig.attr("d/sub"), rig.attr("d/fifo"));
+        assert_eq!((sub.gid, sub.mode), (99, 0o2755), "{mode:?}");
+        assert_eq!((fifo.gid, fifo.mode), (99, 0o644), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_refused_directory_is_one_dentry() {
+    for mode in ALL {
+        let rig = Rig::new(mode);
+        rig.refused_dir("d");
+        let stats = rig.fs.stats();
+        assert_eq!((stats.live_dentries, stats.synthetic_files), (2, 1));
+        assert_eq!(rig.remote.live_files(), 1, "{mode:?}: the root's");
+    }
+}
+
+#[test]
+fn ends_of_a_pipe_tell_what_they_are_ready_for() {
+    let rig = with_fifo(InteropMode::Exclusive);
+    let cx = rig.cx();
+    let is = |file: &File, ready: crate::Readiness| assert_eq!(file.ready().unwrap(), ready);
+    use crate::Readiness as R;
+    let reader = open(&rig, NONBLOCK);
+    is(&reader, R::empty());
+    let writer = open(&rig, OpenFlags::WRONLY | NONBLOCK);
+    is(&reader, R::empty());
+    is(&writer, R::WRITE);
+    writer.write(&cx, b"x").unwrap();
+    is(&reader, R::READ);
+    assert_eq!(writer.write(&cx, &[0; 64 << 10]).unwrap(), (64 << 10) - 1);
+    is(&writer, R::empty());
+    reader.read(&cx, &mut [0; 4095]).unwrap();
+    is(&writer, R::empty());
+    reader.read(&cx, &mut [0; 1]).unwrap();
+    is(&writer, R::WRITE);
+    let late = Context {
+        deadline: Some(Instant::now()),
+        ..rig.cx()
+    };
+    assert_eq!(writer.wait_ready(&late, R::WRITE).unwrap(), R::WRITE);
+    assert_eq!(
+        errno(writer.wait_ready(&late, R::READ)),
+        Some(Errno::ETIMEDOUT)
+    );
+    drop(writer);
+    is(&reader, R::READ | R::HANGUP);
+    let next = open(&rig, OpenFlags::WRONLY);
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| next.wait_ready(&rig.cx(), R::empty()).unwrap());
+        drop(reader);
+        assert!(waits.join().unwrap().contains(R::ERROR));
+    });
 }

@@ -57,6 +57,8 @@ pub struct ServerTraits {
     pub runs_as_root: bool,
     /// It makes fifos.
     pub makes_fifos: bool,
+    /// It opens them, without waiting.
+    pub opens_fifos: bool,
     /// It makes further names of symbolic links.
     pub links_symlinks: bool,
 }
@@ -278,6 +280,18 @@ mod needs {
 
     pub fn fifos(fx: &Fixture) -> Applies {
         when(fx.server.makes_fifos, "the server makes no fifos")
+    }
+
+    /// Fifos of the server that it opens, or of this client.
+    pub fn usable_fifos(fx: &Fixture) -> Applies {
+        let usable = fx.server.opens_fifos || !fx.server.makes_fifos;
+        when(usable, "the server does not open the fifos it makes")
+    }
+
+    /// Fifos of the server that it opens.
+    pub fn server_fifos(fx: &Fixture) -> Applies {
+        fifos(fx)?;
+        usable_fifos(fx)
     }
 
     pub fn no_fifos(fx: &Fixture) -> Applies {

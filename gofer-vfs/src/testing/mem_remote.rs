@@ -37,6 +37,10 @@ pub struct MemConfig {
     pub found_on_make: bool,
     /// Entries of a directory in one reply.
     pub dir_batch: usize,
+    /// The longest name that the server tells of, in bytes; 0 does not tell.
+    pub name_length: u64,
+    /// Whether fifos and sockets are made; `EPERM` if not.
+    pub makes_fifos: bool,
 }
 
 impl MemConfig {
@@ -56,6 +60,8 @@ impl MemConfig {
             },
             found_on_make: true,
             dir_batch: 128,
+            name_length: 255,
+            makes_fifos: true,
         }
     }
 

@@ -349,3 +349,47 @@ fn cancelled_operations_end_with_eintr() {
     assert_eq!(errno(found), Errno::EINTR);
     rig.stat("f").unwrap();
 }
+
+#[test]
+fn a_mount_that_fails_half_way_leaves_nothing() {
+    for mode in InteropMode::ALL {
+        for (op, fault, mounts) in [
+            (Op::Root, Fault::Refuse(Errno::EACCES), false),
+            (Op::Root, Fault::Cut, false),
+            // A server may have no numbers to tell.
+            (Op::StatFs, Fault::Refuse(Errno::EOPNOTSUPP), true),
+            (Op::StatFs, Fault::Cut, true),
+        ] {
+            let server = MemServer::new();
+            let remote = server.connect(MemConfig::like_lisafs());
+            remote.inject(op, 0, fault);
+            let mut options = MountOptions::new(Trans::Fd { rfd: 0, wfd: 0 });
+            options.cache = mode;
+            let mounted =
+                Filesystem::mount(Arc::new(remote.clone()), options, MountFlags::default());
+            assert_eq!(mounted.is_ok(), mounts, "{op:?}, {fault:?}");
+            drop(mounted);
+            assert_eq!(remote.live_files(), 0, "{op:?}, {fault:?}");
+            assert_eq!(remote.misuses(), 0);
+        }
+    }
+}
+
+#[test]
+fn the_length_of_names_is_the_servers() {
+    for (told, limit) in [(0, 255), (255, 255), (10, 10)] {
+        let mut setup = Setup::new(InteropMode::Exclusive);
+        setup.config.name_length = told;
+        let rig = setup.mount();
+        let name = |len: usize| "n".repeat(len);
+        assert_eq!(errno(rig.stat(&name(limit))), Errno::ENOENT, "{told}");
+        rig.calls();
+        assert_eq!(errno(rig.stat(&name(limit + 1))), Errno::ENAMETOOLONG);
+        assert_eq!(errno(rig.mkdir(&name(limit + 1))), Errno::ENAMETOOLONG);
+        assert_eq!(rig.calls(), [], "{told}");
+        let numbers = rig.fs.statfs(&rig.cx(), rig.at("")).unwrap();
+        let shown = if told == 0 { 255 } else { told };
+        assert_eq!(numbers.name_length, shown);
+        assert_eq!(numbers.fs_type, 0x0102_1997);
+    }
+}

@@ -7,6 +7,7 @@ mod budget;
 mod cache;
 mod faults;
 mod file_model;
+mod handles;
 mod listing;
 mod mounts;
 mod order;
@@ -14,6 +15,7 @@ mod races;
 mod reconnect;
 mod saving;
 mod shared;
+mod special;
 mod staleness;
 
 use std::ops::ControlFlow;

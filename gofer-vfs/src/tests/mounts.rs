@@ -253,3 +253,29 @@ fn relative_access_times_are_set_when_they_tell_something() {
     rig.clock.advance(24 * 60 * 60);
     assert!(read() > first);
 }
+
+#[test]
+fn checks_of_names_end_where_something_is_mounted() {
+    for mode in S {
+        let (outer, inner) = (Rig::new(mode), Rig::new(mode));
+        // What is mounted has the names of what it covers.
+        for (rig, top) in [(&outer, "mnt/"), (&inner, "")] {
+            rig.outside.mkdir(b"mnt").unwrap();
+            rig.mkdir(&format!("{top}dir")).unwrap();
+            rig.create(&format!("{top}dir/file")).unwrap();
+        }
+        mount(&outer, "mnt", &inner.fs).unwrap();
+        outer.stat("mnt/dir/file").unwrap();
+        let hidden = outer.fs.stats().live_dentries;
+        // The covered names go on the server, which is not to be noticed now.
+        outer.outside.unlink(b"mnt/dir/file").unwrap();
+        outer.outside.rmdir(b"mnt/dir").unwrap();
+        let before = outer.fs.stats().invalidated;
+        outer.stat("mnt/dir/file").unwrap();
+        let stats = outer.fs.stats();
+        assert_eq!(stats.invalidated, before, "{mode}");
+        assert_eq!(stats.live_dentries, hidden, "{mode}");
+        umount(&outer, "mnt").unwrap();
+        assert_eq!(errno(outer.stat("mnt/dir")), Errno::ENOENT, "{mode}");
+    }
+}

@@ -140,6 +140,7 @@ impl Place for Diod {
             name: "diod".to_owned(),
             runs_as_root: true,
             makes_fifos: true,
+            opens_fifos: false,
             links_symlinks: true,
         }
     }

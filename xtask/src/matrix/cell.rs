@@ -152,9 +152,20 @@ impl Plan {
         command.arg(self.protocol.served_as());
         command.arg("--root").arg(root);
         if self.is_direct() {
-            command.args(["--donate-root", "--host-fifo", "open", "--host-uds", "all"]);
+            command.args(["--donate-root", "--host-uds", "all"]);
+        }
+        if !self.leaves_fifos_to_clients() {
+            command.args(["--host-fifo", "open"]);
+            if self.protocol == Protocol::LisafsSocket {
+                command.arg("--all-types");
+            }
         }
         command
+    }
+
+    /// lisafs servers make no fifos unless they are told to (lisafs MkdirAt and MknodAt).
+    fn leaves_fifos_to_clients(&self) -> bool {
+        matches!(self.protocol, Protocol::Lisafs | Protocol::LisafsPages)
     }
 
     fn is_direct(&self) -> bool {
@@ -263,8 +274,8 @@ impl Place for OwnServer {
         ServerTraits {
             name: self.plan.protocol.name().to_owned(),
             runs_as_root: geteuid().is_root(),
-            // lisafs servers leave fifos to their clients (lisafs MkdirAt and MknodAt).
-            makes_fifos: !self.plan.protocol.is_lisafs() || self.plan.is_direct(),
+            makes_fifos: !self.plan.leaves_fifos_to_clients(),
+            opens_fifos: true,
             links_symlinks: true,
         }
     }

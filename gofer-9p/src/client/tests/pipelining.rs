@@ -25,19 +25,27 @@ fn byte_at(offset: u64) -> u8 {
 
 /// Answers what leads to an open file, then goes on with `script`. The root and the file have to
 /// be kept, or their clunks come between.
-fn opened<T: Send + 'static>(
-    script: impl FnOnce(Peer) -> T + Send + 'static,
-) -> (
+fn opened<T: Send + 'static>(script: impl FnOnce(Peer) -> T + Send + 'static) -> Opened<T> {
+    opened_as(0o100644, script)
+}
+
+type Opened<T> = (
     Filesystem,
     [Found; 2],
     Arc<dyn RemoteHandle>,
     std::thread::JoinHandle<T>,
-) {
-    let (filesystem, root, thread) = attached(Version::Base, |peer| {
+);
+
+/// The same for a file of another mode.
+fn opened_as<T: Send + 'static>(
+    mode: u32,
+    script: impl FnOnce(Peer) -> T + Send + 'static,
+) -> Opened<T> {
+    let (filesystem, root, thread) = attached(Version::Base, move |peer| {
         let wqids = [file(2)];
         let wqids = Qids::new(&wqids);
         peer.reply(peer.expect("Twalk").tag, Rwalk { wqids });
-        peer.reply(peer.expect("Tgetattr").tag, attr(file(2), 0o100644));
+        peer.reply(peer.expect("Tgetattr").tag, attr(file(2), mode));
         let wqids = Qids::new(&[]);
         peer.reply(peer.expect("Twalk").tag, Rwalk { wqids });
         let (qid, iounit) = (file(2), PIECE as u32);
@@ -144,6 +152,27 @@ fn a_window_of_pieces_is_under_way_and_answers_come_in_any_order() {
         drop(handle);
         thread.join().unwrap();
     }
+}
+
+#[test]
+fn pieces_for_a_fifo_go_one_by_one_and_say_no_offset() {
+    let (_filesystem, _files, handle, thread) = opened_as(0o010644, |peer| {
+        for _ in 0..3 {
+            let request = peer.next().unwrap();
+            let TMessage::Twrite(Twrite { offset, data, .. }) = request.message() else {
+                panic!("no write");
+            };
+            assert_eq!(offset, u64::MAX);
+            assert!(!peer.has_input(), "another before the answer");
+            let count = data.len() as u32;
+            peer.reply(request.tag, Rwrite { count });
+        }
+    });
+    let content = vec![7; 2 * PIECE + 10];
+    let moved = handle.write_at(&CALL, &[IoSlice::new(&content)], u64::MAX);
+    assert_eq!((moved.n, moved.error), (content.len(), None));
+    drop(handle);
+    thread.join().unwrap();
 }
 
 #[test]

@@ -99,14 +99,8 @@ impl Session {
                         }
                         return ControlFlow::Break(());
                     }
-                    match dirent(&target, entry) {
-                        Ok(dirent) => dirent.write(&mut Writer::new(out)),
-                        // It vanished while it was listed.
-                        Err(Errno::NOENT) => {}
-                        Err(error) => {
-                            failed = Some(error);
-                            return ControlFlow::Break(());
-                        }
+                    if let Some(dirent) = dirent(&target, entry) {
+                        dirent.write(&mut Writer::new(out));
                     }
                     ControlFlow::Continue(())
                 })?;
@@ -191,8 +185,8 @@ fn write_value(write: &XattrWrite, data: &[u8], offset: u64) -> Result<usize> {
 }
 
 /// An entry for the wire. Its qid has the number that the directory lists, without a look at the
-/// file, and no version.
-fn dirent<'a>(target: &Target, entry: &DirEntry<'a>) -> Result<Dirent<'a>> {
+/// file, and no version. `None` for one that cannot be looked at.
+fn dirent<'a>(target: &Target, entry: &DirEntry<'a>) -> Option<Dirent<'a>> {
     let dir = &target.node;
     let (file, file_type) = match entry.name {
         b"." => (dir.identity(), FileType::Directory),
@@ -211,7 +205,7 @@ fn dirent<'a>(target: &Target, entry: &DirEntry<'a>) -> Result<Dirent<'a>> {
             )
         }
     };
-    Ok(Dirent {
+    Some(Dirent {
         qid: Qid {
             kind: qid::qid_type(file_type),
             version: 0,

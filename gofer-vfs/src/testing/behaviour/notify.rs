@@ -4,7 +4,7 @@ use super::check::{CaseResult, Failure};
 use super::{Fixture, Remount};
 use crate::{EventMask, Follow, Notifier, OpenFlags, SetAttr};
 
-cases! {
+cases![
     events_of_a_directory_come_in_order_and_with_names,
     the_two_halves_of_a_rename_share_a_cookie,
     a_deleted_file_tells_of_its_end_at_its_last_close,
@@ -12,7 +12,7 @@ cases! {
     unmounting_ends_watches,
     changes_by_others_are_told_once_a_check_finds_them: sharing,
     changes_by_others_are_not_looked_for: caching,
-}
+];
 
 type Told = Vec<(EventMask, String)>;
 

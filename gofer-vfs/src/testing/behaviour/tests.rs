@@ -40,7 +40,8 @@ fn run_one(case: &Case, mode: InteropMode, config: &MemConfig) -> Result<(), Str
         server: ServerTraits {
             name: "memory".to_owned(),
             runs_as_root: true,
-            makes_fifos: true,
+            makes_fifos: config.makes_fifos,
+            opens_fifos: true,
             links_symlinks: true,
         },
         mount: mounter,
@@ -95,6 +96,12 @@ fn with_rename_flags(mut config: MemConfig) -> MemConfig {
     config
 }
 
+/// A server that makes no fifos and sockets.
+fn without_fifos(mut config: MemConfig) -> MemConfig {
+    config.makes_fifos = false;
+    config
+}
+
 macro_rules! cells {
     ($($name:ident: $mode:ident, $config:expr;)*) => {
         $(#[test]
@@ -106,10 +113,10 @@ macro_rules! cells {
 
 cells! {
     exclusive_like_lisafs: Exclusive, with_rename_flags(MemConfig::like_lisafs());
-    exclusive_like_9p: Exclusive, MemConfig::like_9p();
+    exclusive_like_9p: Exclusive, without_fifos(MemConfig::like_9p());
     writethrough_like_lisafs: Writethrough, MemConfig::like_lisafs();
     shared_like_lisafs: Shared, with_rename_flags(MemConfig::like_lisafs());
-    shared_like_9p: Shared, MemConfig::like_9p();
+    shared_like_9p: Shared, without_fifos(MemConfig::like_9p());
     shared_per_handle_like_lisafs: SharedPerHandle, MemConfig::like_lisafs();
     shared_per_handle_like_9p: SharedPerHandle, with_rename_flags(MemConfig::like_9p());
 }

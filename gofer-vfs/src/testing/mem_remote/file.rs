@@ -205,7 +205,11 @@ impl RemoteFile for MemFile {
         perm: u16,
         owner: Owner,
     ) -> RemoteResult<Option<Found>> {
+        let refused = matches!(new, New::Fifo | New::Socket) && !self.link.config.makes_fifos;
         self.run(call, Op::Make, |tree, _| {
+            if refused {
+                return Err(Errno::EPERM);
+            }
             let ino = tree.make(self.ino, name.as_bytes(), &new, perm, owner)?;
             let named = self.link.config.found_on_make;
             Ok(named.then(|| MemFile::found(&self.link, tree, ino)))
@@ -263,7 +267,13 @@ impl RemoteFile for MemFile {
     }
 
     fn stat_fs(&self, call: &Call<'_>) -> RemoteResult<StatFs> {
-        self.run(call, Op::StatFs, |tree, _| Ok(tree.stat_fs()))
+        let name_length = self.link.config.name_length;
+        self.run(call, Op::StatFs, |tree, _| {
+            Ok(StatFs {
+                name_length,
+                ..tree.stat_fs()
+            })
+        })
     }
 
     fn get_xattr(&self, call: &Call<'_>, name: &[u8], _limit: usize) -> RemoteResult<Vec<u8>> {

@@ -53,7 +53,7 @@ impl MemHandle {
                 data.set_size(0);
                 (inode.attr.mtime, inode.attr.ctime) = (now, now);
             }
-            Content::Directory(_) | Content::Regular(_) => {}
+            Content::Directory(_) | Content::Regular(_) | Content::Zeros => {}
         }
         let donated = match &tree.get(ino).content {
             Content::Regular(data) if link.donates() => data.donate(mode.access),

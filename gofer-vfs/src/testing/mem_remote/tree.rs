@@ -25,6 +25,9 @@ pub(super) type Ino = u64;
 /// The number of the root.
 pub(super) const ROOT: Ino = 2;
 
+/// The device that gives zeros and takes everything.
+const ZERO: Device = Device { major: 1, minor: 5 };
+
 pub(super) struct Entry {
     pub ino: Ino,
     /// Grows with each name made: where a listing resumes, whatever was removed meanwhile.
@@ -40,7 +43,9 @@ pub(super) enum Content {
         readers: usize,
         writers: usize,
     },
-    /// Sockets and devices: they exist, and that is all.
+    /// The device [`ZERO`].
+    Zeros,
+    /// Sockets and other devices: they exist, and that is all.
     Nothing,
 }
 
@@ -115,7 +120,7 @@ impl Tree {
             Content::Regular(data) => (attr.size, attr.blocks) = (data.size(), data.blocks()),
             Content::Symlink(target) => attr.size = target.len() as u64,
             Content::Directory(_) => attr.size = 4096,
-            Content::Fifo { .. } | Content::Nothing => {}
+            Content::Fifo { .. } | Content::Zeros | Content::Nothing => {}
         }
         attr
     }
@@ -185,6 +190,7 @@ impl Tree {
                 (FileType::Fifo, fifo, None)
             }
             New::Socket => (FileType::Socket, Content::Nothing, None),
+            New::Char(ZERO) => (FileType::CharDevice, Content::Zeros, Some(ZERO)),
             New::Char(device) => (FileType::CharDevice, Content::Nothing, Some(device)),
             New::Block(device) => (FileType::BlockDevice, Content::Nothing, Some(device)),
         };
@@ -459,6 +465,10 @@ impl Tree {
                 }
                 n
             }
+            Content::Zeros => {
+                into.fill(0);
+                into.len()
+            }
             Content::Directory(_) => return Err(Errno::EISDIR),
             Content::Symlink(_) | Content::Nothing => return Err(Errno::EINVAL),
         };
@@ -476,6 +486,7 @@ impl Tree {
             }
             Content::Fifo { readers: 0, .. } => return Err(Errno::EPIPE),
             Content::Fifo { bytes, .. } => bytes.extend(from),
+            Content::Zeros => {}
             _ => return Err(Errno::EINVAL),
         }
         self.touch(ino);

@@ -93,6 +93,7 @@ impl Place for Gofer {
             },
             runs_as_root: true,
             makes_fifos: self.which == Which::P9,
+            opens_fifos: false,
             links_symlinks: true,
         }
     }
