@@ -27,7 +27,7 @@ use crate::locks::{Mutex, POSITION, REGISTRY};
 use crate::notify::EventMask;
 use crate::ops;
 use crate::page_cache::{PageCache, ReadAhead};
-use crate::permissions::Credentials;
+use crate::permissions::{Caps, Credentials, S_ISGID, S_ISUID};
 use crate::superblock::Res;
 
 pub use ready::Readiness;
@@ -157,6 +157,7 @@ impl File {
             if set.size.is_some() && !self.is_writable() {
                 return Err(Errno::EINVAL.into());
             }
+            self.learn_permissions(cx)?;
             let handle = if self.is_writable() {
                 Some(self.writer()?)
             } else {
@@ -164,6 +165,18 @@ impl File {
             };
             ops::change_attributes(cx, &self.node, set, handle.as_deref())
         })
+    }
+
+    /// Where others change files, who may change attributes, and what mode comes of it, must not
+    /// rest on old news. A walk asks for the attributes along the way; a descriptor has to.
+    fn learn_permissions(&self, cx: &Context<'_>) -> Res<()> {
+        let inode = self.node.inode();
+        let may_all = cx.creds.caps.contains(Caps::FOWNER | Caps::CHOWN);
+        let privileged = inode.attr().mode & (S_ISUID | S_ISGID) != 0;
+        if !inode.sb.mode.must_revalidate() || (may_all && !privileged) {
+            return Ok(());
+        }
+        inode.refresh(cx, &*self.node.remote(), self.own.as_deref())
     }
 
     /// Has what was written reach stable storage, and tells of errors that nobody was told of.
@@ -196,7 +209,7 @@ impl File {
         each: &mut dyn FnMut(DirectoryEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         run("readdir", &self.path, || {
-            if !self.is_readable() {
+            if self.is_path() {
                 return Err(Errno::EBADF.into());
             }
             if self.file_type() != FileType::Directory {

@@ -248,7 +248,10 @@ impl Filesystem {
             handles.iter().map(|handle| handle.remote.clone()).collect();
         if !remotes.is_empty() {
             sb.remote.sync_all(&cx.call(), &remotes, &mut |_, result| {
+                // Fifos and their like have nothing to sync, which is no error of a sync of all
+                // (fsync(2): EINVAL).
                 if let Err(error) = result
+                    && error.errno != Errno::EINVAL
                     && outcome.is_ok()
                 {
                     outcome = Err(error.into());

@@ -76,6 +76,12 @@ pub(crate) fn fetch_locked(
             // What was found before the error counts; the next lookup meets the error again.
             Err(_) if !found.is_empty() => WalkEnd::CallAgain,
             Err(error) if error.errno == Errno::ENOENT => WalkEnd::Missing,
+            // Some servers refuse all of a walk for what is in its way. Whether the caller gets
+            // that far has not been asked yet.
+            Err(error) if names.len() > 1 && is_of_a_name(error.errno) => {
+                names = names.get(..1).unwrap_or(names);
+                continue;
+            }
             Err(error) => return Err(error.into()),
             Ok(end) => end,
         };
@@ -97,6 +103,14 @@ pub(crate) fn fetch_locked(
         names = names.get(..1).unwrap_or(names);
     }
     Err(Errno::EIO.into())
+}
+
+/// Whether a walk ended so because of one of its names.
+fn is_of_a_name(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP | Errno::ENAMETOOLONG
+    )
 }
 
 /// When a request was sent.

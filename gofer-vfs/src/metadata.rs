@@ -225,11 +225,11 @@ impl Metadata {
         self.flags.contains(Flags::DOUBTFUL)
     }
 
-    /// Whether one of this file's names may have been removed without being known here, after
-    /// so many removals that were not.
+    /// Whether one of this file's names, of which so many are `known`, may have been removed
+    /// without being known here, after so many removals that were not.
     #[inline]
-    pub(crate) fn links_in_doubt(&self, removals: u64) -> bool {
-        self.nlink > 1
+    pub(crate) fn links_in_doubt(&self, removals: u64, known: u64) -> bool {
+        u64::from(self.nlink) > known
             && self.file_type != FileType::Directory
             && self.removals_seen != removals as u32
     }

@@ -135,9 +135,13 @@ impl<'p> Walk<'p> {
     /// Walks to the parent of the last component and checks that it can be searched.
     pub(crate) fn reach_parent(&mut self) -> Res<Last<'p>> {
         self.advance()?;
-        self.check_search()?;
         let text = self.text.clone();
-        let (begin, end) = text.last_part(self.at).unwrap_or((0, 0));
+        let part = text.last_part(self.at);
+        // A path like `/` looks for nothing.
+        if part.is_some() {
+            self.check_search()?;
+        }
+        let (begin, end) = part.unwrap_or((0, 0));
         let slash = text.slash_at(end) && end > begin;
         Ok(Last {
             text,

@@ -50,7 +50,7 @@ impl File {
         len: u64,
     ) -> Res<u64> {
         let files = [self, to];
-        if !self.is_readable() || !to.is_writable() || to.flags.contains(OpenFlags::APPEND) {
+        if files.iter().any(|file| file.is_path()) {
             return Err(Errno::EBADF.into());
         }
         if files
@@ -64,6 +64,9 @@ impl File {
             .any(|file| file.file_type() != FileType::Regular)
         {
             return Err(Errno::EINVAL.into());
+        }
+        if !self.is_readable() || !to.is_writable() || to.flags.contains(OpenFlags::APPEND) {
+            return Err(Errno::EBADF.into());
         }
         if !std::sync::Arc::ptr_eq(self.node.sb(), to.node.sb()) {
             return Err(Errno::EXDEV.into());

@@ -71,7 +71,10 @@ impl File {
             cx,
             inode,
             handle: &|| self.reader(),
-            size: &|| self.size(cx),
+            size: &|| match sb.mode.must_revalidate() {
+                true => self.fresh_size(cx),
+                false => self.size(cx),
+            },
         };
         Area::of_cache(request, inode.make_cache(), &reading)
     }

@@ -78,7 +78,8 @@ fn known_stat(cx: &Context<'_>, node: &Node) -> Res<Stat> {
     let inode = node.inode();
     let (attr, doubtful) = {
         let meta = inode.meta.lock();
-        let links_in_doubt = meta.links_in_doubt(inode.sb.unknown_removals());
+        let known = u64::from(!node.is_deleted());
+        let links_in_doubt = meta.links_in_doubt(inode.sb.unknown_removals(), known);
         (meta.attr(), meta.is_doubtful() || links_in_doubt)
     };
     if doubtful {

@@ -20,6 +20,9 @@ const SIZE_MAX: usize = 65536;
 /// The only namespace that reaches the server.
 const USER: &[u8] = b"user.";
 
+/// Namespaces that are refused whoever asks (semantics 14.1).
+const REFUSED: [&[u8]; 3] = [b"security.", b"system.", b"trusted."];
+
 impl Filesystem {
     /// The value of an attribute. `size` is the caller's buffer: a longer value is `ERANGE`;
     /// with 0 any value fits.
@@ -82,10 +85,21 @@ fn check_name(name: &[u8]) -> Res<()> {
 
 /// Whether this node may have an attribute of this name, and the caller use it.
 fn check(cx: &Context<'_>, node: &Node, name: &[u8], write: bool) -> Res<()> {
-    if !name.starts_with(USER) {
+    let refused = REFUSED.iter().any(|start| name.starts_with(start));
+    if refused {
         return Err(Errno::EOPNOTSUPP.into());
     }
     let attr = node.inode().attr();
+    let want = if write {
+        AccessMask::WRITE
+    } else {
+        AccessMask::READ
+    };
+    if !name.starts_with(USER) {
+        // Linux asks whether the caller may before it looks who knows the namespace.
+        check_access(cx.creds, &attr, want)?;
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     if !matches!(attr.file_type, FileType::Regular | FileType::Directory) {
         return Err(if write { Errno::EPERM } else { Errno::ENODATA }.into());
     }
@@ -93,11 +107,6 @@ fn check(cx: &Context<'_>, node: &Node, name: &[u8], write: bool) -> Res<()> {
     if write && sticky && !acts_as_owner(cx.creds, &attr) {
         return Err(Errno::EPERM.into());
     }
-    let want = if write {
-        AccessMask::WRITE
-    } else {
-        AccessMask::READ
-    };
     check_access(cx.creds, &attr, want)?;
     Ok(())
 }

@@ -70,6 +70,8 @@ pub struct Remount {
     pub cache: Option<InteropMode>,
     /// Another limit for unused dentries.
     pub dentry_cache_limit: Option<u64>,
+    /// Another limit for cached contents.
+    pub page_cache_limit: Option<u64>,
     /// Another place for advisory locks.
     pub locks: Option<LockPlace>,
     /// Flags of the mount.
@@ -124,6 +126,9 @@ impl Remount {
         }
         if let Some(limit) = self.dentry_cache_limit {
             options.dentry_cache_limit = limit;
+        }
+        if let Some(limit) = self.page_cache_limit {
+            options.page_cache_limit = limit;
         }
         if let Some(locks) = self.locks {
             options.locks = locks;
@@ -258,6 +263,11 @@ mod needs {
             fx.mode.must_revalidate(),
             "the mode expects no changes by others",
         )
+    }
+
+    pub fn sharing_as_root(fx: &Fixture) -> Applies {
+        sharing(fx)?;
+        root_server(fx)
     }
 
     pub fn handle_per_description(fx: &Fixture) -> Applies {

@@ -54,6 +54,11 @@ pub trait Outside: Send + Sync {
     /// Whether files may have `user.*` attributes here.
     fn supports_xattrs(&self) -> bool;
 
+    /// The directory of the host that this is, if it is one.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
     /// Whether anything goes by that name.
     fn exists(&self, path: &[u8]) -> bool {
         self.stat(path).is_ok()
@@ -91,6 +96,10 @@ fn timespec(time: Timestamp) -> Timespec {
 }
 
 impl Outside for HostOutside {
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.dir)
+    }
+
     fn write(&self, path: &[u8], content: &[u8]) -> OutsideResult<()> {
         io(fs::write(self.path(path), content))
     }

@@ -24,6 +24,7 @@ cases![
     listing_follows_changes_by_this_client,
     listing_of_a_renamed_directory_goes_on,
     dot_dot_has_the_number_of_the_parent,
+    reading_what_is_no_directory_is_enotdir,
 ];
 
 fn dir(fs: &Client, path: &str) -> Result<File, Failure> {
@@ -318,5 +319,16 @@ fn dot_dot_has_the_number_of_the_parent(fx: &Fixture) -> CaseResult {
         [fs.stat("a/b")?.ino, fs.stat("a")?.ino],
         "numbers of . and .."
     );
+    Ok(())
+}
+
+fn reading_what_is_no_directory_is_enotdir(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.create("f", "")?;
+    for flags in [OpenFlags::RDONLY, OpenFlags::WRONLY, OpenFlags::RDWR] {
+        check_errno!(fs.names(&fs.open("f", flags)?), ENOTDIR);
+    }
+    let path = fs.open("f", OpenFlags::PATH)?;
+    check_errno!(fs.names(&path), EBADF);
     Ok(())
 }

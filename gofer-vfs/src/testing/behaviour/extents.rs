@@ -300,6 +300,8 @@ fn copies_that_make_no_sense_are_refused(fx: &Fixture) -> CaseResult {
     check_errno!(reader.copy_range(&cx, 0, &append, 0, 1), EBADF);
     let dir = fs.open("/", OpenFlags::DIRECTORY)?;
     check_errno!(dir.copy_range(&cx, 0, &writer, 0, 1), EISDIR);
+    check_errno!(dir.copy_range(&cx, 0, &dir, 0, 1), EISDIR);
+    check_errno!(reader.copy_range(&cx, 0, &dir, 0, 1), EISDIR);
     check_errno!(
         reader.copy_range(&cx, 0, &writer, u64::MAX - 1, 9),
         EOVERFLOW

@@ -21,6 +21,7 @@ cases![
     nofollow_applies_to_the_last_component_only,
     hard_links_share_one_inode,
     hard_link_survives_the_first_name,
+    links_of_an_open_file_are_counted_down_by_names_never_seen,
     write_through_one_name_shows_through_the_other,
     mode_change_shows_through_every_name,
     hard_link_to_a_directory_is_eperm,
@@ -260,6 +261,22 @@ fn mode_change_shows_through_every_name(fx: &Fixture) -> CaseResult {
     fs.link("a", "b")?;
     fs.chmod("a", 0o640)?;
     check_eq!(fs.attr("b")?.mode, 0o640, "mode through the other name");
+    Ok(())
+}
+
+fn links_of_an_open_file_are_counted_down_by_names_never_seen(fx: &Fixture) -> CaseResult {
+    // Nothing of it is cached yet.
+    fx.outside.write(b"f", b"x")?;
+    fx.outside.link(b"f", b"g")?;
+    fx.outside.link(b"f", b"h")?;
+    let fs = fx.root();
+    let file = fs.open("f", OpenFlags::RDONLY)?;
+    let links = || file.stat(&fs.cx()).map(|stat| stat.attr.nlink);
+    check_eq!(links()?, 3, "links at first");
+    for (name, left) in [("g", 2), ("f", 1), ("h", 0)] {
+        fs.unlink(name)?;
+        check_eq!(links()?, left, "links without {name}");
+    }
     Ok(())
 }
 

@@ -12,6 +12,8 @@ cases![
     owner_without_bits_is_refused: root_server,
     search_is_needed_on_every_directory: root_server,
     search_is_needed_even_for_what_is_cached: root_server,
+    search_is_refused_before_a_file_on_the_way: root_server,
+    the_root_exists_for_those_who_may_not_search_it: root_server,
     listing_needs_read_permission: root_server,
     making_and_removing_need_write_and_search: root_server,
     access_answers_for_its_user: root_server,
@@ -132,6 +134,38 @@ fn search_is_needed_even_for_what_is_cached(fx: &Fixture) -> CaseResult {
     let user = fx.user();
     check_errno!(user.stat("d/f"), EACCES);
     check_errno!(user.stat("d/missing"), EACCES);
+    Ok(())
+}
+
+fn search_is_refused_before_a_file_on_the_way(fx: &Fixture) -> CaseResult {
+    let root = fx.root();
+    root.mkdir("d")?;
+    root.create("d/f", "")?;
+    root.chmod("d", 0o644)?;
+    let how = super::Remount {
+        dentry_cache_limit: Some(0),
+        ..super::Remount::default()
+    };
+    // It has seen none of it.
+    let fresh = fx.remount(&how)?;
+    let user = Client::new(&fresh.fs, Credentials::user(1000, 1000, Vec::new()));
+    for path in ["d/f/x", "d/f/x/y", "d/f/x/.", "d/f/", "d/x/y/"] {
+        check_errno!(user.stat(path), EACCES);
+        check_errno!(user.mkdir(path), EACCES);
+    }
+    check_errno!(fresh.mkdir("d/f/x/y"), ENOTDIR);
+    Ok(())
+}
+
+fn the_root_exists_for_those_who_may_not_search_it(fx: &Fixture) -> CaseResult {
+    let (root, user) = (fx.root(), fx.user());
+    root.chmod("/", 0o666)?;
+    check_errno!(user.mkdir("/"), EEXIST);
+    check_errno!(user.symlink("x", "/"), EEXIST);
+    check_errno!(user.rmdir("/"), EBUSY);
+    check_errno!(user.mkdir("."), EACCES);
+    check_errno!(user.mkdir("d"), EACCES);
+    root.chmod("/", 0o755)?;
     Ok(())
 }
 

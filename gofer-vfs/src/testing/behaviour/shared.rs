@@ -35,6 +35,8 @@ cases![
     two_clients_see_each_other: sharing,
     two_clients_rename_under_each_other: sharing,
     outside_permission_change_takes_effect: sharing,
+    descriptors_follow_outside_changes_of_the_owner: sharing_as_root,
+    mapping_covers_what_was_written_outside: sharing,
 ];
 
 fn stat_asks_once_for_a_known_path(fx: &Fixture) -> CaseResult {
@@ -450,5 +452,34 @@ fn outside_permission_change_takes_effect(fx: &Fixture) -> CaseResult {
     check_errno!(user.read("d/f"), EACCES);
     root.set("d/f", mode_of(0o644))?;
     check_eq!(user.read("d/f")?, b"x", "content in the end");
+    Ok(())
+}
+
+fn descriptors_follow_outside_changes_of_the_owner(fx: &Fixture) -> CaseResult {
+    let (fs, user) = (fx.root(), fx.user());
+    fs.create("f", "")?;
+    let file = fs.open("f", OpenFlags::RDONLY)?;
+    check_errno!(file.set_attr(&user.cx(), &mode_of(0o600)), EPERM);
+    fx.outside.chown(b"f", 1000, 1000)?;
+    file.set_attr(&user.cx(), &mode_of(0o600))?;
+    check_eq!(fx.outside.stat(b"f")?.attr.mode, 0o600, "mode");
+    fx.outside.chown(b"f", 0, 0)?;
+    check_errno!(file.set_attr(&user.cx(), &mode_of(0o644)), EPERM);
+    Ok(())
+}
+
+fn mapping_covers_what_was_written_outside(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.create("f", "123")?;
+    let file = fs.open("f", OpenFlags::RDWR)?;
+    fx.outside.append(b"f", b"4567")?;
+    let nothing = crate::Protection::empty();
+    let map = match file.map(&fs.cx(), 0, 4096, nothing, crate::Sharing::Private) {
+        Err(error) if error.errno() == crate::Errno::ENODEV => return Ok(()),
+        map => map?,
+    };
+    let mut into = [0; 7];
+    map.read(0, &mut into)?;
+    check_eq!(&into, b"1234567", "what is mapped");
     Ok(())
 }

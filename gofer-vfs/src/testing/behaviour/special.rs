@@ -20,6 +20,7 @@ cases![
     other_files_are_always_ready,
     a_fifo_the_server_refuses_is_kept_here: no_fifos,
     a_mount_point_is_a_directory_like_others,
+    an_open_fifo_is_no_error_of_a_sync: fifos,
     connecting_to_a_file_that_is_no_socket_is_refused,
     a_bound_socket_is_reached_by_its_name,
 ];
@@ -234,6 +235,17 @@ fn a_mount_point_is_a_directory_like_others(fx: &Fixture) -> CaseResult {
     check_eq!(c.attr("d")?.mode, 0o750, "its mode");
     check_errno!(c.fs.mkdir_mount_point(&c.cx(), c.at("d"), 0o750), EEXIST);
     c.rmdir("d")?;
+    Ok(())
+}
+
+fn an_open_fifo_is_no_error_of_a_sync(fx: &Fixture) -> CaseResult {
+    let c = fx.root();
+    c.mkfifo("p")?;
+    match c.open("p", OpenFlags::RDWR | OpenFlags::NONBLOCK) {
+        Ok(_fifo) => c.fs.sync(&c.cx())?,
+        // Some servers make fifos and open none.
+        Err(error) => check_eq!(error.errno(), crate::Errno::EPERM, "opening it"),
+    }
     Ok(())
 }
 

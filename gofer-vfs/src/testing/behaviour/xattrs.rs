@@ -19,6 +19,7 @@ cases![
     other_xattr_namespaces_are_not_supported: xattrs,
     user_xattrs_are_for_files_and_directories: xattrs,
     xattrs_need_permission: xattrs,
+    xattrs_of_no_namespace_need_permission_first: xattrs,
 ];
 
 const NAME: &[u8] = b"user.test";
@@ -206,5 +207,19 @@ fn xattrs_need_permission(fx: &Fixture) -> CaseResult {
     fs.chmod("f", 0o600)?;
     check_errno!(get(&user, "f", NAME, ROOM), EACCES);
     check_eq!(list(&user, "f")?, [NAME], "names for anybody");
+    Ok(())
+}
+
+fn xattrs_of_no_namespace_need_permission_first(fx: &Fixture) -> CaseResult {
+    let (fs, user) = (fx.root(), fx.user());
+    fs.create("f", "")?;
+    fs.chmod("f", 0o600)?;
+    for name in [&b"nothing.a"[..], b"plain"] {
+        check_errno!(remove(&user, "f", name), EACCES);
+        check_errno!(put(&user, "f", name, b"x"), EACCES);
+        check_errno!(get(&user, "f", name, ROOM), EACCES);
+        check_errno!(put(&fs, "f", name, b"x"), EOPNOTSUPP);
+    }
+    check_errno!(put(&user, "f", b"security.a", b"x"), EOPNOTSUPP);
     Ok(())
 }
