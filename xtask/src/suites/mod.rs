@@ -224,6 +224,9 @@ fn run_cell(
         };
         let seconds = begun.elapsed().as_secs_f64();
         println!("  {name}::{} {seconds:.1}s", case.name);
+        if let Verdict::Failed(why) = &verdict {
+            println!("    {}", why.replace('\n', "\n    "));
+        }
         cases.push(CaseResult {
             case: case.name.to_owned(),
             verdict,

@@ -176,13 +176,13 @@ pub(super) fn rsync(bench: &Bench<'_>) -> Result<()> {
     let source = bench.scratch.join("source");
     make_tree(&source)?;
     let script = "set -e
-        rsync -aHX --devices --specials \"$1/\" \"$2/tree/\"
-        rsync -aHX --devices --specials \"$2/tree/\" \"$3/back/\"
-        again=$(rsync -aHXi --devices --specials \"$1/\" \"$2/tree/\")
+        rsync -aHX --modify-window=-1 --devices --specials \"$1/\" \"$2/tree/\"
+        rsync -aHX --modify-window=-1 --devices --specials \"$2/tree/\" \"$3/back/\"
+        again=$(rsync -aHX --modify-window=-1 -i --checksum --devices --specials \"$1/\" \"$2/tree/\")
         test -z \"$again\" || { echo \"$again\"; exit 1; }
         echo more >> \"$1/dir/file\"; rm \"$1/hard\"; chmod 600 \"$1/exe\"
-        rsync -aHX --delete --checksum \"$1/\" \"$2/tree/\"
-        rsync -aHX --delete --checksum \"$1/\" \"$3/back/\"";
+        rsync -aHX --modify-window=-1 --delete --checksum \"$1/\" \"$2/tree/\"
+        rsync -aHX --modify-window=-1 --delete --checksum \"$1/\" \"$3/back/\"";
     shell(bench, script, &source)?;
     same(bench, &source, &bench.dir.join("tree"))?;
     same(bench, &source, &bench.scratch.join("back"))
@@ -226,7 +226,7 @@ fn same(bench: &Bench<'_>, one: &Path, other: &Path) -> Result<()> {
         sums() { cd "$1"; find . -type f -print0 | sort -z | xargs -0 sha256sum; }
         sums "$1" > "$3/one"; sums "$2" > "$3/other"
         diff "$3/one" "$3/other"
-        list() { cd "$1"; find . -printf '%P %y %m %U %G %T@ %n %l ' -type f -printf '%s' -o -printf '\n' | sort; }
+        list() { cd "$1"; find . -printf '%P %y %m %U %G %T@ %n %l ' -type f -printf '%s\n' -o -printf '\n' | sort; }
         list "$1" > "$3/one"; list "$2" > "$3/other"
         diff "$3/one" "$3/other""#;
     let mut command = Command::new("sh");
@@ -256,6 +256,10 @@ pub(super) fn cargo_build(bench: &Bench<'_>) -> Result<()> {
         fs::write(package.join(format!("src/m{number}.rs")), text)?;
     }
     fs::write(package.join("src/lib.rs"), root)?;
+    fs::write(
+        package.join("src/main.rs"),
+        "fn main() { println!(\"{}\", answer::m19::value() + answer::m7::value()); }\n",
+    )?;
     for task in ["build", "test"] {
         let mut command = workspace::cargo();
         command
@@ -264,5 +268,9 @@ pub(super) fn cargo_build(bench: &Bench<'_>) -> Result<()> {
             .args([task, "--quiet", "--offline"]);
         tools::run(&mut command, super::PATIENCE).context(task)?;
     }
-    Ok(())
+    let mut built = Command::new(package.join("target/debug/answer"));
+    match tools::say(&mut built, super::PATIENCE)? {
+        said if said == "26\n" => Ok(()),
+        said => bail!("what was built says {said:?}"),
+    }
 }
