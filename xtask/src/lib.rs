@@ -2,6 +2,7 @@
 //!
 //! - [`ci`]: everything a change must pass.
 //! - [`matrix`], [`interop`]: the behaviour suite against our server and against other people's.
+//! - [`random`]: random operations on mounts and on the host.
 //! - [`suites`]: other people's tests and programs on a mount.
 //! - [`mod@bench`]: what operations cost.
 //! - [`hammer`]: many clients at once.
@@ -19,6 +20,7 @@ pub mod interop;
 pub mod matrix;
 pub mod outcome;
 pub mod process;
+pub mod random;
 pub mod suite;
 pub mod suites;
 pub mod tidy;

@@ -9,6 +9,7 @@ use xtask::bench::{self, Bench};
 use xtask::ci::{self, Ci};
 use xtask::hammer::{self, Hammer};
 use xtask::interop::{self, Interop, RunscGofer};
+use xtask::random::{self, Random};
 use xtask::suite::Options;
 use xtask::suites::{self, Suites};
 use xtask::{matrix, tidy};
@@ -27,6 +28,8 @@ enum Task {
     Ci(Ci),
     /// Run the behaviour suite over every protocol, transport and cache mode
     TestMatrix(Options),
+    /// Run random operations on mounts and on directories of the host, and compare
+    Random(Random),
     /// Run the behaviour suite against other people's programs
     Interop(Interop),
     /// Run other people's tests and programs on a mount
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Ci(options) => ci::run(&options),
         Task::TestMatrix(options) => matrix::run(&options),
+        Task::Random(options) => random::run_random(options),
         Task::Interop(options) => interop::run(&options),
         Task::Suites(options) => suites::run(&options),
         Task::Bench(options) => bench::run(&options),

@@ -152,6 +152,7 @@ fn cells() -> Vec<Cell> {
                     Ok(Box::new(diod::Diod::start(transport, mode)?))
                 })),
                 known: known::DIOD,
+                more: &[],
             });
         }
     }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use gofer_vfs::InteropMode;
 
 use crate::outcome::Outcome;
+use crate::random;
 use crate::suite::{self, Cell, Options};
 use crate::workspace::{self, Profile};
 use cell::{OwnServer, Plan};
@@ -57,5 +58,6 @@ fn cell(plan: Plan) -> Cell {
             })),
         },
         known: &[],
+        more: random::CASES,
     }
 }

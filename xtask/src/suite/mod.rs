@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use gofer_vfs::testing::behaviour::{Remount, ServerTraits};
+use gofer_vfs::testing::behaviour::{Case, Remount, ServerTraits};
 use gofer_vfs::{Filesystem, InteropMode};
 
 use crate::outcome::Outcome;
@@ -77,6 +77,8 @@ pub struct Cell {
     pub place: Result<PlaceMaker, &'static str>,
     /// What the peer cannot do.
     pub known: &'static [Known],
+    /// Cases beside those of the behaviour suite.
+    pub more: &'static [Case],
 }
 
 impl Cell {

@@ -91,6 +91,7 @@ fn chosen_cases(selection: &Selection, cell: &Cell) -> Vec<&'static Case> {
     let name = cell.name();
     behaviour::cases()
         .iter()
+        .chain(cell.more)
         .filter(|case| selection.has(&name, case.name))
         .collect()
 }

@@ -74,6 +74,7 @@ fn cells(programs: &Arc<Programs>) -> Vec<Cell> {
                     )?))
                 })),
                 known: known::GOFER,
+                more: &[],
             });
         }
     }

@@ -73,6 +73,7 @@ pub(super) fn cells(programs: &Arc<Programs>) -> Vec<Cell> {
                 10 => P9_LEVEL_10,
                 _ => &[],
             },
+            more: &[],
         }
     };
     LEVELS.zip(modes).map(cell).collect()

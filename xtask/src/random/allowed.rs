@@ -1,0 +1,59 @@
+//! In what a mount may differ from the host, exactly.
+
+use gofer_vfs::{AllocMode, Errno};
+
+use super::op::{Answer, Op, Outcome, Seek, Target};
+use super::strategy::Scope;
+
+/// Whether the client may refuse `op` so, whatever the host would say. Then nothing was done, and
+/// the host is not asked.
+pub fn may_refuse(scope: &Scope, op: &Op, found: &Outcome) -> bool {
+    let Err(errno) = found else {
+        return false;
+    };
+    match op {
+        // A mapping that would not be the truth, or is more than the memory allowed for it, is
+        // refused (semantics 15.11).
+        Op::Map(..) => matches!(*errno, Errno::ENODEV | Errno::ENOMEM),
+        // What lies behind the range cannot move under a mapping of cached pages.
+        Op::Allocate(_, mode, ..) => {
+            let moving = AllocMode::COLLAPSE_RANGE | AllocMode::INSERT_RANGE;
+            mode.intersects(moving) && *errno == Errno::EBUSY
+        }
+        // These messages of lisafs are about a name, and servers refuse one that is gone.
+        Op::SetXattr(Target::Slot(_), ..)
+        | Op::GetXattr(Target::Slot(_), ..)
+        | Op::ListXattr(Target::Slot(_))
+        | Op::RemoveXattr(Target::Slot(_), _) => scope.by_name && *errno == Errno::EINVAL,
+        _ => false,
+    }
+}
+
+/// Whether `found` tells less about holes than `expected`, and nothing wrong: a protocol without
+/// a message for it takes all for data (semantics 15.10).
+pub fn is_coarser(scope: &Scope, op: &Op, found: &Outcome, expected: &Outcome) -> bool {
+    if scope.finds_holes {
+        return false;
+    }
+    match (op, found, expected) {
+        (Op::Seek(_, Seek::Data, from), Ok(Answer::Number(found)), _) => {
+            i64::try_from(*found) == Ok(*from)
+        }
+        (Op::Seek(_, Seek::Hole, _), Ok(Answer::Number(found)), Ok(Answer::Number(hole))) => {
+            found > hole
+        }
+        _ => false,
+    }
+}
+
+/// Whether a client whose own clock stamps files leaves the time of access alone, where the host
+/// does not: reading finds nothing (semantics 13.6).
+pub fn leaves_atime(op: &Op, found: &Outcome) -> bool {
+    let empty = matches!(found, Ok(Answer::Bytes(bytes)) if bytes.is_empty());
+    let nothing = matches!(found, Ok(Answer::Number(0)));
+    match op {
+        Op::Read(..) | Op::ReadAt(..) | Op::Content(_) => empty,
+        Op::Copy(..) => nothing,
+        _ => false,
+    }
+}
