@@ -1,8 +1,9 @@
 //! Runs the program in a clean environment and looks at what it says.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -103,6 +104,55 @@ impl Tree {
     pub fn script(&self, flags: &[&str], script: &str) -> Run {
         let args: Vec<&str> = [&["shell"], flags].concat();
         finish(self.command(&args), script.as_bytes())
+    }
+}
+
+/// A 9P server of a tree, for more than one client.
+pub struct Server {
+    pub tree: Tree,
+    /// Holds the socket.
+    dir: TempDir,
+    child: Child,
+}
+
+impl Server {
+    /// Starts one on an empty tree; it listens when this returns.
+    pub fn start() -> Server {
+        let (tree, dir) = (
+            Tree::new(false),
+            TempDir::new().expect("temporary directory"),
+        );
+        let mut command = gofer();
+        let listen = format!("unix:{}", dir.path().join("s").display());
+        command
+            .args(["serve", "--protocol", "9p", "--listen", &listen, "--root"])
+            .arg(tree.dir.path())
+            .args(["--sandbox", "off", "--die-with-parent"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("spawn");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("stdout"))
+            .read_line(&mut line)
+            .expect("a line");
+        assert!(line.starts_with("listening on"), "{line}");
+        Server { tree, dir, child }
+    }
+
+    /// The command, with the flags that lead to it.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = gofer();
+        command.args(["--trans", "unix", "--address"]);
+        command.arg(self.dir.path().join("s")).args(args);
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

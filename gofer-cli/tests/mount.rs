@@ -2,6 +2,9 @@
 //!
 //! Where nothing can be mounted these are not run; `cargo xtask suites` then counts that.
 
+mod ending;
+mod locks;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -30,6 +33,11 @@ struct Mount {
 impl Mount {
     /// Mounts `tree`; `None` where that cannot be done.
     fn new(tree: &Tree, options: &str) -> Option<Mount> {
+        Mount::with(|| tree.command(&[] as &[&str]), options)
+    }
+
+    /// Mounts what the program is connected to by `command`.
+    fn with(command: impl Fn() -> Command, options: &str) -> Option<Mount> {
         if !Path::new("/dev/fuse").exists() || !is_root() {
             eprintln!("not run: mounting needs /dev/fuse and root");
             return None;
@@ -39,7 +47,8 @@ impl Mount {
             attached: true,
         };
         fs::create_dir(mount.dir()).expect("mount point");
-        let mut command = tree.command(&["mount", "-o", options, "--pid-file"]);
+        let mut command = command();
+        command.args(["mount", "-o", options, "--pid-file"]);
         command.arg(mount.base.path().join("pid")).arg(mount.dir());
         finish(command, b"").ok();
         Some(mount)

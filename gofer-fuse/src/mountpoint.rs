@@ -177,17 +177,27 @@ fn helper_failed(said: &[u8]) -> MountError {
     MountError::Helper(text.to_owned())
 }
 
+fn open_device() -> io::Result<File> {
+    File::options().read(true).write(true).open(DEVICE)
+}
+
+/// Whether a thread can have an end of the kernel's device of its own: some systems let only root
+/// open that.
+pub(crate) fn can_open_device() -> bool {
+    open_device().is_ok()
+}
+
 /// As root. `None`: the kernel does not let us.
 fn mount_directly(
     path: &Path,
     metadata: &std::fs::Metadata,
     options: &FuseOptions,
 ) -> Result<Option<OwnedFd>, MountError> {
-    let device = File::options()
-        .read(true)
-        .write(true)
-        .open(DEVICE)
-        .map_err(MountError::NoDevice)?;
+    let device = match open_device() {
+        Ok(device) => device,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+        Err(error) => return Err(MountError::NoDevice(error)),
+    };
     let mut data = format!(
         "fd={},rootmode={:o},user_id={},group_id={},default_permissions",
         device.as_raw_fd(),

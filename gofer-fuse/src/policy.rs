@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fuser::{FopenFlags, InitFlags, KernelConfig};
-use gofer_vfs::InteropMode;
+use gofer_vfs::{InteropMode, LockPlace};
 
 use crate::options::FuseOptions;
 
@@ -29,6 +29,8 @@ pub struct Policy {
     pub keep: bool,
     /// Reads and writes pass the kernel's cache by; only mappings use it.
     pub direct: bool,
+    /// Locks are passed on; else the kernel keeps them itself.
+    pub locks: bool,
 }
 
 impl Policy {
@@ -36,7 +38,7 @@ impl Policy {
     ///
     /// With another client about (`shared`), the kernel asks every time, and data goes directly:
     /// a mapping is then brought in line by each read and write around it.
-    pub fn new(mode: InteropMode, options: &FuseOptions) -> Policy {
+    pub fn new(mode: InteropMode, locks: LockPlace, options: &FuseOptions) -> Policy {
         let trusts = |may: bool| if may { FOR_EVER } else { Duration::ZERO };
         let negative = mode.may_cache_negative().then_some(FOR_EVER);
         let keep = mode.may_cache_data();
@@ -54,6 +56,7 @@ impl Policy {
             },
             keep,
             direct: !keep,
+            locks: locks == LockPlace::Server,
         }
     }
 
@@ -73,6 +76,9 @@ impl Policy {
         }
         if self.direct {
             wanted |= InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP;
+        }
+        if self.locks {
+            wanted |= InitFlags::FUSE_POSIX_LOCKS | InitFlags::FUSE_FLOCK_LOCKS;
         }
         for flag in wanted.iter() {
             // What an older kernel cannot do, it does in another way.
@@ -95,7 +101,8 @@ impl Policy {
         if self.direct {
             flags |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
         }
-        if !writes {
+        // A close gives up the locks of who closes, through any file.
+        if !writes && !self.locks {
             flags |= FopenFlags::FOPEN_NOFLUSH;
         }
         flags
@@ -118,7 +125,7 @@ mod tests {
     fn only_modes_without_other_writers_are_trusted() {
         let options = FuseOptions::default();
         for mode in InteropMode::ALL {
-            let policy = Policy::new(mode, &options);
+            let policy = Policy::new(mode, LockPlace::Local, &options);
             let trusts = policy.entry > Duration::ZERO;
             assert_eq!(trusts, mode.may_cache_metadata(), "{mode}");
             assert_eq!(policy.attr, policy.entry);
@@ -139,7 +146,7 @@ mod tests {
             negative_timeout: Some(Duration::ZERO),
             ..FuseOptions::default()
         };
-        let policy = Policy::new(InteropMode::Exclusive, &options);
+        let policy = Policy::new(InteropMode::Exclusive, LockPlace::Local, &options);
         assert_eq!(policy.attr, Duration::from_secs(2));
         assert_eq!(policy.negative, None);
         assert_eq!(policy.entry, FOR_EVER);

@@ -10,7 +10,7 @@ use gofer_vfs::Filesystem;
 use parking_lot::Mutex;
 
 use crate::adapter::Adapter;
-use crate::mountpoint::{Detach, MountError, Mountpoint};
+use crate::mountpoint::{Detach, MountError, Mountpoint, can_open_device};
 use crate::options::{FuseOptions, Share};
 use crate::policy::Policy;
 
@@ -42,12 +42,12 @@ impl Session {
         path: &Path,
         options: &FuseOptions,
     ) -> Result<Session, MountError> {
-        let policy = Policy::new(fs.options().cache, options);
+        let policy = Policy::new(fs.options().cache, fs.options().locks, options);
         let adapter = Adapter::new(fs, policy)?;
         let mountpoint = Mountpoint::attach(path, options)?;
         let mut config = Config::default();
         config.n_threads = Some(threads());
-        config.clone_fd = true;
+        config.clone_fd = can_open_device();
         config.acl = match options.share {
             Share::Owner => SessionACL::Owner,
             Share::Root => SessionACL::RootAndOwner,

@@ -42,6 +42,9 @@ pub struct Bench {
     /// Measure reads of cached contents beside copying memory, and nothing else
     #[arg(long)]
     page_cache: bool,
+    /// Measure files on mounts beside bindfs, and nothing else
+    #[arg(long)]
+    fuse: bool,
 }
 
 /// Where the processes may run.
@@ -94,11 +97,14 @@ pub fn run(options: &Bench) -> Result<()> {
         let program = build("page_cache")?;
         return run_in(Regime::Pinned, Command::new(program));
     }
-    let program = build("rpc")?;
     let regimes = match options.regime {
         Some(regime) => vec![regime],
         None => vec![Regime::Pinned, Regime::Free],
     };
+    if options.fuse {
+        return measure_mounts(&regimes, options);
+    }
+    let program = build("rpc")?;
     if options.p9 {
         return measure_p9(&program, &regimes, options);
     }
@@ -190,6 +196,33 @@ fn measure_p9(program: &Path, regimes: &[Regime], options: &Bench) -> Result<()>
         if let Ok(programs) = &gvisor {
             command.env(P9_PROGRAMS, programs.dir());
         }
+        run_in(regime, command)?;
+    }
+    Ok(())
+}
+
+/// The environment variable that names our program to the benchmark `mount`.
+pub const CLI: &str = "GOFER_BENCH_CLI";
+
+/// What the tables of mounts mean.
+const MOUNTS: &str = "\
+One tree each: the host's directory, a bare FUSE server (the crate fuser and system calls), bindfs
+-o big_writes, and our mounts. All that stands in a line is measured in turns of one run. Cold:
+the kernel knows nothing of it on this mount. Each turn that writes ends with a close.";
+
+/// Measures files on mounts.
+fn measure_mounts(regimes: &[Regime], options: &Bench) -> Result<()> {
+    let cli = workspace::build("gofer-cli", workspace::Profile::Release)?;
+    let program = build("mount")?;
+    println!("{MOUNTS}");
+    for &regime in regimes {
+        println!("\n==== {}: files on mounts", regime.name());
+        let mut command = Command::new(&program);
+        command
+            .args(["measure", &options.seconds.to_string()])
+            .args(&options.only)
+            .env(CLI, &cli)
+            .stdin(Stdio::null());
         run_in(regime, command)?;
     }
     Ok(())

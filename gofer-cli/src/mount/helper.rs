@@ -1,4 +1,5 @@
-//! Being called by mount(8), as `mount.fuse.gofer SOURCE DIRECTORY [-sfnv] [-o OPTIONS]`.
+//! Being called by mount(8), as `mount.fuse.gofer SOURCE DIRECTORY [-sfnv] [-o OPTIONS]`, and by
+//! umount(8), as `umount.fuse.gofer DIRECTORY [-nlfvr]`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +10,8 @@ use crate::error::{CliError, CliResult};
 /// Set in the environment of the copy in the background.
 pub const COPY: &str = "GOFER_MOUNT_COPY";
 
-/// The command line that does what a call by mount(8) asks for; `None` for any other call.
+/// The command line that does what a call by mount(8) or umount(8) asks for; `None` for any other
+/// call.
 ///
 /// The source is where to connect: `unix:PATH`, `tcp:HOST:PORT` or a directory to start a server
 /// on, with `lisafs+` or `9p+` before it to choose the protocol, or `@PROFILE`. Any other word
@@ -18,6 +20,9 @@ pub fn translate(args: &[OsString]) -> CliResult<Option<Vec<OsString>>> {
     let Some(name) = args.first().map(Path::new).and_then(Path::file_name) else {
         return Ok(None);
     };
+    if name.as_bytes().starts_with(b"umount.") {
+        return translate_umount(args).map(Some);
+    }
     if !name.as_bytes().starts_with(b"mount.") {
         return Ok(None);
     }
@@ -60,6 +65,30 @@ pub fn translate(args: &[OsString]) -> CliResult<Option<Vec<OsString>>> {
     }
     line.extend(["--".into(), directory.to_owned()]);
     Ok(Some(line))
+}
+
+fn translate_umount(args: &[OsString]) -> CliResult<Vec<OsString>> {
+    let mut line: Vec<OsString> = vec!["gofer-cli".into(), "umount".into()];
+    let mut places = Vec::new();
+    let mut rest = args.iter().skip(1);
+    while let Some(arg) = rest.next() {
+        match arg.as_bytes() {
+            b"-t" | b"-N" | b"-o" => drop(rest.next()),
+            [b'-', letters @ ..] if letters.iter().all(|letter| b"nlfvr".contains(letter)) => {
+                if letters.contains(&b'l') {
+                    line.push("--lazy".into());
+                }
+            }
+            [b'-', ..] => {
+                let arg = arg.to_string_lossy();
+                return Err(CliError::usage(format!("unknown flag {arg}")));
+            }
+            _ => places.push(arg.clone()),
+        }
+    }
+    line.push("--".into());
+    line.append(&mut places);
+    Ok(line)
 }
 
 fn source_flags(source: &OsStr) -> Vec<OsString> {
@@ -122,6 +151,10 @@ mod tests {
             (
                 vec![name, "@home", "-t", "fuse.gofer", "/mnt"],
                 "gofer-cli mount --profile home -- /mnt",
+            ),
+            (
+                vec!["/sbin/umount.fuse.gofer", "/mnt", "-nl", "-t", "fuse.gofer"],
+                "gofer-cli umount --lazy -- /mnt",
             ),
             (
                 vec![name, "gofer", "/mnt", "-o", "trans=unix,address=/s"],

@@ -4,6 +4,7 @@
 //! standard output, which is a pipe to the first, and only then lets go of the terminal; so
 //! whatever goes wrong is seen, and the mount answers when the command has ended.
 
+mod ending;
 pub mod helper;
 mod options;
 mod serve;
@@ -118,14 +119,20 @@ fn start_copy() -> CliResult<()> {
     })
 }
 
-/// Unmounts each, and goes on after failures.
+/// Unmounts each, and goes on after failures. Waits for the processes behind them, to tell what
+/// could not be written.
 pub fn umount(args: &UmountArgs, ui: &Ui) -> CliResult<()> {
     let how = match args.lazy {
         true => Detach::Lazily,
         false => Detach::IfIdle,
     };
     let unmount = |path: &PathBuf| {
-        gofer_fuse::unmount(path, how).map_err(|error| failure("umount", path, &error))
+        let process = match args.lazy {
+            true => None,
+            false => ending::Wait::for_mount(path),
+        };
+        gofer_fuse::unmount(path, how).map_err(|error| failure("umount", path, &error))?;
+        process.map_or(Ok(()), |process| process.wait(path))
     };
     if let [path] = args.mountpoints.as_slice() {
         return unmount(path);

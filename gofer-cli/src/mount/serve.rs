@@ -11,6 +11,7 @@ use gofer_transport::Cancel;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::ending::Ending;
 use super::options::Plan;
 use super::{MountArgs, failure};
 use crate::args::{ConnectionArgs, OutputArgs};
@@ -63,9 +64,20 @@ pub fn run(
     logging::start(output.verbose);
     let cancel = std::sync::Arc::new(Cancel::new().map_err(|error| no_signals(&error))?);
     let client = Client::new(connected, credentials, cancel);
-    let served = serve(args, &plan, &client, signals, log, ui);
-    let closed = client.close();
-    served.and(closed)
+    let mut known = Known::default();
+    let served = serve(args, &plan, &client, signals, log, &mut known, ui);
+    let outcome = served.and(client.close());
+    if let Some(ending) = known.ending.take() {
+        ending.tell(&outcome);
+    }
+    outcome
+}
+
+/// How others know of this process, until everything is written.
+#[derive(Default)]
+struct Known {
+    pid_file: Option<PidFile>,
+    ending: Option<Ending>,
 }
 
 fn no_signals(error: &std::io::Error) -> CliError {
@@ -78,6 +90,7 @@ fn serve(
     client: &Client,
     signals: Signals,
     log: Option<&Path>,
+    known: &mut Known,
     ui: &mut Ui,
 ) -> CliResult<()> {
     let path = &args.mountpoint;
@@ -86,7 +99,10 @@ fn serve(
     // It answers: somebody asks.
     std::fs::metadata(session.path())
         .map_err(|error| CliError::local("stat", path, &error).with_exit(Exit::Mount))?;
-    let pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
+    known.pid_file = args.pid_file.as_deref().map(PidFile::write).transpose()?;
+    known.ending = Ending::announce(session.path())
+        .inspect_err(|error| tracing::warn!(%error, "umount will not wait for this process"))
+        .ok();
     if let Some(path) = log {
         let log = open_log(path)?;
         ui.write(format!("{READY}\n").as_bytes())?;
@@ -103,9 +119,7 @@ fn serve(
         )?;
         ui.flush()?;
     }
-    let outcome = wait(session, signals, path);
-    drop(pid_file);
-    outcome
+    wait(session, signals, path)
 }
 
 /// Waits until the mount is gone, or a signal asks for that.

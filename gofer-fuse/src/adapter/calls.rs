@@ -6,17 +6,25 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, FileHandle, Filesystem, INodeNo, KernelConfig, LockOwner, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, KernelConfig,
+    LockOwner, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use gofer_vfs::{
     AccessMask, AllocMode, At, FileType, Follow, OpenFlags, RenameFlags, SetAttr, Whence,
     XattrFlags,
 };
 
-use super::{Adapter, GENERATION, empty, flow, permissions, reply_sized, with_buffer};
+use super::locks::Asked;
+use super::{
+    Adapter, GENERATION, empty, flow, permissions, reply_sized, reply_written, with_buffer,
+};
 use crate::convert;
+
+/// The kernel does the other kinds of lseek(2) itself.
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
@@ -48,10 +56,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, request: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.run_with(request, |cx| self.attr(cx, number)) {
-            Ok(attr) => reply.attr(&self.policy.attr, &attr),
-            Err(errno) => reply.error(errno),
-        }
+        self.reply_attr(reply, self.run_with(request, |cx| self.attr(cx, number)));
     }
 
     fn setattr(
@@ -88,17 +93,11 @@ impl Filesystem for Adapter {
             .map_err(convert::error)?;
             self.attr(cx, number)
         });
-        match done {
-            Ok(attr) => reply.attr(&self.policy.attr, &attr),
-            Err(errno) => reply.error(errno),
-        }
+        self.reply_attr(reply, done);
     }
 
     fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
-        let target = self
-            .node(number)
-            .and_then(|node| self.run(request, |cx| self.fs.read_link_node(cx, &node)));
-        match target {
+        match self.on_node(request, number, |cx, node| self.fs.read_link_node(cx, node)) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
         }
@@ -221,8 +220,8 @@ impl Filesystem for Adapter {
     fn open(&self, request: &Request, number: INodeNo, flags: fuser::OpenFlags, reply: ReplyOpen) {
         match self.open_node(request, number, flags.0) {
             Ok(file) => {
-                let writes = file.flags().access_bits() != 0;
-                reply.opened(self.files.add(file), self.policy.open_flags(writes));
+                let (handle, flags) = self.opened(file);
+                reply.opened(handle, flags);
             }
             Err(errno) => reply.error(errno),
         }
@@ -251,8 +250,7 @@ impl Filesystem for Adapter {
         });
         match made {
             Ok((file, attr)) => {
-                let writes = file.flags().access_bits() != 0;
-                let (handle, flags) = (self.files.add(file), self.policy.open_flags(writes));
+                let (handle, flags) = self.opened(file);
                 reply.created(&self.policy.entry, &attr, GENERATION, handle, flags);
             }
             Err(errno) => reply.error(errno),
@@ -271,9 +269,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         with_buffer(size as usize, |buffer| {
-            let read = self
-                .file(handle)
-                .and_then(|file| self.run(request, |cx| file.read_at(cx, buffer, offset)));
+            let read = self.on_file(request, handle, |cx, file| file.read_at(cx, buffer, offset));
             match read {
                 Ok(n) => reply.data(buffer.get(..n).unwrap_or(buffer)),
                 Err(errno) => reply.error(errno),
@@ -293,13 +289,8 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let written = self
-            .file(handle)
-            .and_then(|file| self.run(request, |cx| file.write_at(cx, data, offset)));
-        match written {
-            Ok(n) => reply.written(n as u32),
-            Err(errno) => reply.error(errno),
-        }
+        let written = self.on_file(request, handle, |cx, file| file.write_at(cx, data, offset));
+        reply_written(reply, written.map(|n| n as u64));
     }
 
     fn flush(
@@ -307,12 +298,13 @@ impl Filesystem for Adapter {
         request: &Request,
         _number: INodeNo,
         handle: FileHandle,
-        _owner: LockOwner,
+        owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let done = self
-            .file(handle)
-            .and_then(|file| self.run(request, |cx| file.flush(cx)));
+        let done = self.file(handle).and_then(|file| {
+            let unlocked = self.release_locks(request, &file, owner);
+            self.run(request, |cx| file.flush(cx)).and(unlocked)
+        });
         empty(reply, done);
     }
 
@@ -337,9 +329,7 @@ impl Filesystem for Adapter {
         datasync: bool,
         reply: ReplyEmpty,
     ) {
-        let done = self
-            .file(handle)
-            .and_then(|file| self.run(request, |cx| file.sync(cx, datasync)));
+        let done = self.on_file(request, handle, |cx, file| file.sync(cx, datasync));
         empty(reply, done);
     }
 
@@ -364,13 +354,11 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let listed = self.file(handle).and_then(|dir| {
-            self.run(request, |cx| {
-                dir.read_dir_at(cx, offset, &mut |entry| {
-                    let kind = convert::file_type(entry.file_type.unwrap_or(FileType::Regular));
-                    let name = OsStr::from_bytes(entry.name);
-                    flow(reply.add(INodeNo(entry.ino), entry.next, kind, name))
-                })
+        let listed = self.on_file(request, handle, |cx, dir| {
+            dir.read_dir_at(cx, offset, &mut |entry| {
+                let kind = convert::file_type(entry.file_type.unwrap_or(FileType::Regular));
+                let name = OsStr::from_bytes(entry.name);
+                flow(reply.add(INodeNo(entry.ino), entry.next, kind, name))
             })
         });
         match listed {
@@ -387,11 +375,9 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let listed = self.file(handle).and_then(|dir| {
-            self.run(request, |cx| {
-                dir.read_dir_at(cx, offset, &mut |entry| {
-                    flow(self.add_plus(cx, dir.node(), &entry, &mut reply))
-                })
+        let listed = self.on_file(request, handle, |cx, dir| {
+            dir.read_dir_at(cx, offset, &mut |entry| {
+                flow(self.add_plus(cx, dir.node(), &entry, &mut reply))
             })
         });
         match listed {
@@ -423,9 +409,9 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
-        let numbers = self
-            .node(number)
-            .and_then(|node| self.run(request, |cx| self.fs.statfs(cx, At::new(&node, b""))));
+        let numbers = self.on_node(request, number, |cx, node| {
+            self.fs.statfs(cx, At::new(node, b""))
+        });
         match numbers {
             Ok(s) => {
                 let block = u32::try_from(s.block_size).unwrap_or(u32::MAX);
@@ -456,12 +442,15 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let flags = XattrFlags::from_bits_retain(flags as u32);
-        let done = self.node(number).and_then(|node| {
-            self.run(request, |cx| {
-                let at = At::new(&node, b"");
-                self.fs
-                    .set_xattr(cx, at, Follow::No, name.as_bytes(), value, flags)
-            })
+        let done = self.on_node(request, number, |cx, node| {
+            self.fs.set_xattr(
+                cx,
+                At::new(node, b""),
+                Follow::No,
+                name.as_bytes(),
+                value,
+                flags,
+            )
         });
         empty(reply, done);
     }
@@ -474,21 +463,21 @@ impl Filesystem for Adapter {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let value = self.node(number).and_then(|node| {
-            self.run(request, |cx| {
-                let at = At::new(&node, b"");
-                self.fs
-                    .get_xattr(cx, at, Follow::No, name.as_bytes(), size as usize)
-            })
+        let value = self.on_node(request, number, |cx, node| {
+            self.fs.get_xattr(
+                cx,
+                At::new(node, b""),
+                Follow::No,
+                name.as_bytes(),
+                size as usize,
+            )
         });
         reply_sized(reply, size, value);
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        let names = self.node(number).and_then(|node| {
-            self.run(request, |cx| {
-                self.fs.list_xattr(cx, At::new(&node, b""), Follow::No)
-            })
+        let names = self.on_node(request, number, |cx, node| {
+            self.fs.list_xattr(cx, At::new(node, b""), Follow::No)
         });
         let list = names.map(|names| {
             let mut list = Vec::new();
@@ -502,21 +491,74 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let done = self.node(number).and_then(|node| {
-            self.run(request, |cx| {
-                let at = At::new(&node, b"");
-                self.fs.remove_xattr(cx, at, Follow::No, name.as_bytes())
-            })
+        let done = self.on_node(request, number, |cx, node| {
+            let at = At::new(node, b"");
+            self.fs.remove_xattr(cx, at, Follow::No, name.as_bytes())
         });
         empty(reply, done);
     }
 
     fn access(&self, request: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         let mask = AccessMask::from_bits_truncate(mask.bits() as u16);
-        let done = self
-            .node(number)
-            .and_then(|node| self.run(request, |cx| self.fs.access_node(cx, &node, mask)));
+        let done = self.on_node(request, number, |cx, node| {
+            self.fs.access_node(cx, node, mask)
+        });
         empty(reply, done);
+    }
+
+    fn getlk(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        kind: i32,
+        pid: u32,
+        reply: ReplyLock,
+    ) {
+        let asked = Asked::new(owner, [start, end], kind, pid);
+        self.get_lock(request, handle, &asked, reply);
+    }
+
+    fn setlk(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        kind: i32,
+        pid: u32,
+        sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        let asked = Asked::new(owner, [start, end], kind, pid);
+        self.set_lock(request, handle, &asked, sleep, reply);
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        _from: INodeNo,
+        from: FileHandle,
+        offset: u64,
+        _to: INodeNo,
+        to: FileHandle,
+        to_offset: u64,
+        length: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let copied = self.file(from).and_then(|from| {
+            let to = self.file(to)?;
+            self.run(request, |cx| {
+                from.copy_range(cx, offset, &to, to_offset, length)
+            })
+        });
+        reply_written(reply, copied);
     }
 
     fn fallocate(
@@ -530,9 +572,9 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let mode = AllocMode::from_bits_retain(mode as u32);
-        let done = self
-            .file(handle)
-            .and_then(|file| self.run(request, |cx| file.allocate(cx, mode, offset, length)));
+        let done = self.on_file(request, handle, |cx, file| {
+            file.allocate(cx, mode, offset, length)
+        });
         empty(reply, done);
     }
 
@@ -545,18 +587,12 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        // The kernel does the others itself.
-        const SEEK_DATA: i32 = 3;
-        const SEEK_HOLE: i32 = 4;
-        let found = self.file(handle).and_then(|file| {
-            let to = match whence {
-                SEEK_DATA => Whence::Data(offset),
-                SEEK_HOLE => Whence::Hole(offset),
-                _ => return Err(fuser::Errno::EINVAL),
-            };
-            self.run(request, |cx| file.seek(cx, to))
-        });
-        match found {
+        let to = match whence {
+            SEEK_DATA => Whence::Data(offset),
+            SEEK_HOLE => Whence::Hole(offset),
+            _ => return reply.error(fuser::Errno::EINVAL),
+        };
+        match self.on_file(request, handle, |cx, file| file.seek(cx, to)) {
             Ok(at) => reply.offset(at as i64),
             Err(errno) => reply.error(errno),
         }

@@ -1,6 +1,7 @@
 //! FUSE requests as operations on nodes.
 
 mod calls;
+mod locks;
 
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{
-    FileHandle, Generation, INodeNo, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyXattr,
-    Request,
+    FileHandle, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyWrite, ReplyXattr, Request,
 };
 use gofer_vfs::{
     Caps, Context, Credentials, DirectoryEntry, Errno, File, FileType, Name, Node, OpenFlags,
@@ -36,7 +37,50 @@ pub(crate) struct Adapter {
     pub(crate) nodes: Nodes,
     pub(crate) files: Files,
     policy: Policy,
-    requests: Requests,
+    /// Shared with those who wait for locks.
+    requests: Arc<Requests>,
+}
+
+/// Whoever sent a request.
+#[derive(Clone, Copy)]
+struct Caller {
+    uid: u32,
+    gid: u32,
+    thread: u32,
+}
+
+impl Caller {
+    fn of(request: &Request) -> Caller {
+        Caller {
+            uid: request.uid(),
+            gid: request.gid(),
+            thread: request.pid(),
+        }
+    }
+
+    /// Runs an operation on its behalf.
+    fn run<T>(
+        self,
+        requests: &Requests,
+        waits: Waits,
+        work: impl FnOnce(&Context<'_>) -> Reply<T>,
+    ) -> Reply<T> {
+        // See the crate: the kernel has checked what the caller may do.
+        let creds = Credentials {
+            uid: self.uid,
+            gid: self.gid,
+            groups: Vec::new(),
+            caps: Caps::all(),
+        };
+        let underway = requests
+            .begin(self.thread, waits)
+            .map_err(fuser::Errno::from)?;
+        let cx = Context {
+            cancel: Some(underway.cancel()),
+            ..Context::new(&creds)
+        };
+        work(&cx)
+    }
 }
 
 impl Adapter {
@@ -46,7 +90,7 @@ impl Adapter {
             fs,
             files: Files::default(),
             policy,
-            requests: Requests::new()?,
+            requests: Arc::new(Requests::new()?),
         })
     }
 
@@ -64,22 +108,29 @@ impl Adapter {
         request: &Request,
         work: impl FnOnce(&Context<'_>) -> Reply<T>,
     ) -> Reply<T> {
-        // See the crate: the kernel has checked what the caller may do.
-        let creds = Credentials {
-            uid: request.uid(),
-            gid: request.gid(),
-            groups: Vec::new(),
-            caps: Caps::all(),
-        };
-        let underway = self
-            .requests
-            .begin(request.pid(), Waits::Deadly)
-            .map_err(fuser::Errno::from)?;
-        let cx = Context {
-            cancel: Some(underway.cancel()),
-            ..Context::new(&creds)
-        };
-        work(&cx)
+        Caller::of(request).run(&self.requests, Waits::Deadly, work)
+    }
+
+    /// Runs an operation on a file that the kernel knows.
+    fn on_node<T>(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        work: impl FnOnce(&Context<'_>, &Node) -> gofer_vfs::Result<T>,
+    ) -> Reply<T> {
+        let node = self.node(number)?;
+        self.run(request, |cx| work(cx, &node))
+    }
+
+    /// Runs an operation on an open file.
+    fn on_file<T>(
+        &self,
+        request: &Request,
+        handle: FileHandle,
+        work: impl FnOnce(&Context<'_>, &File) -> gofer_vfs::Result<T>,
+    ) -> Reply<T> {
+        let file = self.file(handle)?;
+        self.run(request, |cx| work(cx, &file))
     }
 
     fn node(&self, number: INodeNo) -> Reply<Node> {
@@ -145,6 +196,13 @@ impl Adapter {
         }
     }
 
+    fn reply_attr(&self, reply: ReplyAttr, attr: Reply<fuser::FileAttr>) {
+        match attr {
+            Ok(attr) => reply.attr(&self.policy.attr, &attr),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
     /// Attributes of a file under the number the kernel knows it by; the root shows its own.
     fn attr(&self, cx: &Context<'_>, number: INodeNo) -> Reply<fuser::FileAttr> {
         let node = self.node(number)?;
@@ -160,6 +218,12 @@ impl Adapter {
         let flags = OpenFlags::from_bits_truncate(flags as u32) - OpenFlags::CREAT;
         let node = self.node(number)?;
         self.run(request, |cx| self.fs.open_node(cx, &node, flags))
+    }
+
+    /// Takes in a file, for the kernel to use.
+    fn opened(&self, file: File) -> (FileHandle, FopenFlags) {
+        let writes = file.flags().access_bits() != 0;
+        (self.files.add(file), self.policy.open_flags(writes))
     }
 
     fn close(&self, request: &Request, handle: FileHandle) -> Reply<()> {
@@ -238,6 +302,14 @@ fn flow(full: bool) -> ControlFlow<()> {
     match full {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
+    }
+}
+
+/// Replies how many bytes went.
+fn reply_written(reply: ReplyWrite, written: Reply<u64>) {
+    match written {
+        Ok(n) => reply.written(u32::try_from(n).unwrap_or(u32::MAX)),
+        Err(errno) => reply.error(errno),
     }
 }
 
