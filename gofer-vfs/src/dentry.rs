@@ -27,11 +27,12 @@ use crate::locks::{ANCESTRY, Mutex};
 use crate::reconnect::note_dentry;
 use crate::remote::{FileKey, Promptness, RemoteFile};
 use crate::superblock::Superblock;
+use crate::versions::Subject;
 
 #[cfg(test)]
 pub(crate) use absent::ABSENT_TOTAL_MAX;
 pub(crate) use absent::AbsentDirectories;
-pub(crate) use children::{Child, Directory, hash};
+pub(crate) use children::{Child, Directory, hash, hash_path};
 use name::SmallName;
 
 /// In place of a number of references: the dentry is gone for good.
@@ -145,6 +146,8 @@ impl Dentry {
             if !claim() {
                 return false;
             }
+            let name = Subject::Name(directory.id, ancestry.name.as_bytes());
+            self.inode.sb.versions.changed(name);
             drop(ancestry);
             let gone = children.remove(self);
             drop(children);
@@ -365,9 +368,22 @@ impl Node {
         self.0.covered.load(Ordering::Relaxed)
     }
 
-    /// Marks it as covered, or not. For the table of mounts alone.
+    /// Marks it as covered, or not. For the table of mounts alone, which tells of it by
+    /// [`Node::cover_changed`] when it is not locked any more.
     pub(crate) fn set_covered(&self, covered: bool) {
         self.0.covered.store(covered, Ordering::SeqCst);
+    }
+
+    /// Its name leads somewhere else since it was covered, or uncovered.
+    pub(crate) fn cover_changed(&self) {
+        // A rename that comes in between raises the versions itself, and later.
+        let ancestry = self.0.ancestry.lock();
+        if let Some(parent) = &ancestry.parent
+            && let Some(directory) = &parent.directory
+        {
+            let name = Subject::Name(directory.id, ancestry.name.as_bytes());
+            self.sb().versions.changed(name);
+        }
     }
 
     /// Of a directory: never reused while the filesystem is mounted. Also the order in which two
@@ -429,7 +445,7 @@ impl Node {
     /// Whether the last check is recent enough to do without another.
     pub(crate) fn is_fresh(&self) -> bool {
         let moment = Moment(self.0.checked.load(Ordering::Relaxed));
-        self.sb().freshness.trusts(moment) && self.inode().meta.lock().is_current()
+        self.sb().freshness.trusts(moment) && self.inode().meta().is_current()
     }
 
     pub(crate) fn same(&self, other: &Node) -> bool {

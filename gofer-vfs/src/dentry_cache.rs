@@ -14,6 +14,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::dentry::Dentry;
 use crate::locks::{LRU, Mutex};
+use crate::versions::Subject;
+
+/// How often paths that are answered as a whole ([`crate::answers`], which mark nothing) are
+/// walked while all that is kept has its turn.
+const TURNS: usize = 4;
 
 /// See the module.
 pub(crate) struct DentryCache {
@@ -87,6 +92,8 @@ struct Unused {
     free: u32,
     len: usize,
     limit: usize,
+    /// Dentries looked at in search of victims since [`Subject::Turnover`] was last raised.
+    looked_at: usize,
 }
 
 impl DentryCache {
@@ -99,6 +106,7 @@ impl DentryCache {
                 oldest: NOWHERE,
                 free: NOWHERE,
                 len: 0,
+                looked_at: 0,
                 limit: limit.min(USED as usize - 1),
             }),
         }
@@ -130,6 +138,10 @@ impl DentryCache {
                 Some(victim) => victims.push(victim),
                 None => break,
             }
+        }
+        if unused.looked_at * TURNS > unused.limit {
+            unused.looked_at = 0;
+            dentry.inode.sb.versions.changed(Subject::Turnover);
         }
         unused.insert(dentry);
         let length = unused.len as u64;
@@ -215,6 +227,7 @@ impl Unused {
     /// Takes the oldest that was not used since its last turn.
     fn pop_victim(&mut self) -> Option<Arc<Dentry>> {
         for _ in 0..self.len.min(CHANCES_MAX) {
+            self.looked_at += 1;
             let oldest = self.oldest;
             let dentry = self.at(oldest)?.dentry.as_ref()?;
             if !dentry.seat.unmark() {

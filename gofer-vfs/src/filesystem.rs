@@ -237,7 +237,7 @@ impl Filesystem {
         let mut outcome = Ok(());
         for inode in sb.pages.files() {
             // What has no name any more is of no interest after a crash.
-            if inode.meta.lock().attr().nlink == 0 {
+            if inode.meta().attr().nlink == 0 {
                 continue;
             }
             outcome = outcome.and(inode.write_back(cx));
@@ -269,6 +269,7 @@ impl Filesystem {
         evict_all(sb, false);
         self.0.root.forget_all_absent();
         sb.listings.clear(&sb.counters);
+        sb.answers.clear(&sb.counters);
         sb.pages.drop_clean();
     }
 

@@ -4,7 +4,8 @@
 //! The table does not keep inodes alive: dentries do. Directories have one name and are never
 //! shared, so they are not in the table.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use hashbrown::HashTable;
@@ -20,6 +21,7 @@ use crate::metadata::{Merge, Metadata, complete};
 use crate::page_cache::PageCache;
 use crate::remote::{FileKey, RemoteFile};
 use crate::superblock::{Res, Superblock};
+use crate::versions::Subject;
 
 /// How often a question is asked again because a local change overtook the answer.
 const ATTEMPTS_MAX: usize = 16;
@@ -33,7 +35,7 @@ pub(crate) struct Inode {
     pub(crate) file_type: FileType,
     /// Something was changed through this client: see [`InodeTable::changed_since`].
     changed: AtomicBool,
-    pub(crate) meta: Mutex<Metadata, METADATA>,
+    meta: Mutex<Metadata, METADATA>,
     /// Most files are never opened, so this is made when it is needed.
     open: OnceBox<OpenState>,
     pub(crate) sb: Arc<Superblock>,
@@ -72,6 +74,24 @@ impl Inode {
     #[inline]
     pub(crate) fn attr(&self) -> Attr {
         self.meta.lock().attr()
+    }
+
+    /// The attributes, to look at.
+    pub(crate) fn meta(&self) -> impl Deref<Target = Metadata> {
+        self.meta.lock()
+    }
+
+    /// Changes the attributes: the only way to do that, so that no remembered answer outlives it.
+    pub(crate) fn update<R>(&self, update: impl FnOnce(&mut Metadata) -> R) -> R {
+        let mut meta = self.meta.lock();
+        let before = meta.permissions();
+        let updated = update(&mut meta);
+        let versions = &self.sb.versions;
+        versions.changed(Subject::Attributes(self.key));
+        if self.is_dir() && meta.permissions() != before {
+            versions.changed(Subject::Directory(self.key));
+        }
+        updated
     }
 
     #[inline]
@@ -115,10 +135,11 @@ impl Inode {
     /// Applies a local change to the attributes: replies under way are too old from now on.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Metadata) -> R) -> R {
         self.about_to_change();
-        let mut meta = self.meta.lock();
-        let changed = change(&mut meta);
-        meta.completed(self.sb.ticket());
-        changed
+        self.update(|meta| {
+            let changed = change(meta);
+            meta.completed(self.sb.ticket());
+            changed
+        })
     }
 
     /// Applies a reply to the request that took `ticket`. `EIO` if it makes no sense.
@@ -133,7 +154,7 @@ impl Inode {
             let unsent = self.cache().map_or(0, PageCache::unsent_end);
             reply.size = reply.size.max(unsent);
         }
-        Ok(self.meta.lock().merge(ticket, reply))
+        Ok(self.update(|meta| meta.merge(ticket, reply)))
     }
 
     /// Gets the attributes from the server, through an open handle where there is one.
@@ -156,7 +177,7 @@ impl Inode {
                 None => file.attr(&cx.call(), AttrMask::all())?,
             };
             if self.merge(ticket, reply)? == Merge::Current {
-                self.meta.lock().saw_removals(removals);
+                self.update(|meta| meta.saw_removals(removals));
                 break;
             }
         }
@@ -296,31 +317,28 @@ impl InodeTable {
         }
         let mut touched = Touched::new();
         let mut known = self.known.lock();
-        if let Origin::Found { ticket, .. } = origin
-            && let Some(entry) = find(&known, key, &mut touched)
-        {
-            let Some(inode) = entry else {
-                // It is going right now, and whether it was changed is not noted yet.
-                if authoritative {
-                    return Ok(None);
+        if let Origin::Found { ticket, .. } = origin {
+            match find(&known, key, &mut touched) {
+                Some(Some(inode)) if inode.file_type == attr.file_type => {
+                    drop(known);
+                    if !authoritative {
+                        inode.update(|meta| meta.merge(ticket, attr));
+                    }
+                    return Ok(Some(inode));
                 }
-                let inode = new();
-                insert(&mut known, &inode, &mut touched);
-                return Ok(Some(inode));
-            };
-            if inode.file_type == attr.file_type {
-                drop(known);
-                if !authoritative {
-                    inode.meta.lock().merge(ticket, attr);
+                Some(Some(inode)) => {
+                    // Its number was given to another file. Dropped after the lock.
+                    let other = new();
+                    insert(&mut known, &other, &mut touched);
+                    drop(known);
+                    drop(inode);
+                    return Ok(Some(other));
                 }
-                return Ok(Some(inode));
+                // It is going right now. Whether it was changed was noted before that: whoever
+                // sees its last reference gone sees the note.
+                Some(None) => fence(Ordering::Acquire),
+                None => {}
             }
-            // Its number was given to another file. Dropped after the lock.
-            let other = new();
-            insert(&mut known, &other, &mut touched);
-            drop(known);
-            drop(inode);
-            return Ok(Some(other));
         }
         if outdated() {
             return Ok(None);

@@ -20,10 +20,12 @@
 //! - No lock that another reader needs is held over a call to the server. The order of locks
 //!   stands in `locks.rs` and is asserted in debug builds.
 //! - Nothing here trusts the server: what makes no sense is `EIO`, and never a panic.
-//! - Whatever grows has a limit: unused dentries, absent names, listings, times not yet sent.
+//! - Whatever grows has a limit: unused dentries, absent names, listings, answers about
+//!   paths, times not yet sent.
 
 #![forbid(unsafe_code)]
 
+mod answers;
 pub mod attr;
 pub mod clock;
 mod context;
@@ -66,6 +68,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod times;
+mod versions;
 
 pub use attr::{
     Attr, AttrMask, Device, FileType, SetAttr, SetAttrReport, SetTime, StatFs, Timestamp,

@@ -208,6 +208,11 @@ impl Metadata {
         }
     }
 
+    /// Mode, owner and group: what decides who may do what.
+    pub(crate) fn permissions(&self) -> (u16, u32, u32) {
+        (self.mode, self.uid, self.gid)
+    }
+
     /// The size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size

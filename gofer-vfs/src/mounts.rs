@@ -90,6 +90,7 @@ impl Mounts {
         };
         let free = |(node, filesystem): (Node, Filesystem)| {
             node.set_covered(false);
+            node.cover_changed();
             let covered = filesystem.sb().mounts.table.lock().covers.take();
             drop(covered);
             filesystem
@@ -221,6 +222,7 @@ fn cover(node: &Node, other: &Filesystem) -> Res<()> {
     table.covered.push((node.clone(), other.clone()));
     node.set_covered(true);
     drop(table);
+    node.cover_changed();
     // It may have gone since it was found.
     if node.is_dead() {
         node.sb().mounts.take(|covered| covered == node);

@@ -8,6 +8,7 @@ mod text;
 
 use std::sync::Arc;
 
+use crate::answers::Proof;
 use crate::attr::FileType;
 use crate::context::{At, Context, Follow};
 use crate::dentry::{Child, Node};
@@ -53,6 +54,8 @@ pub(crate) struct Walk<'p> {
     round_trips: u64,
     tally: Tally<'p>,
     trace: Option<Vec<WalkStep>>,
+    /// What the walk rests on, as long as it is plain: see [`crate::answers`].
+    proof: Option<Proof>,
 }
 
 /// What a walk adds to the counters, all at once at its end: they are shared by all threads.
@@ -110,7 +113,18 @@ impl<'p> Walk<'p> {
                 hits: 0,
             },
             trace: None,
+            proof: None,
         })
+    }
+
+    /// Gathers from now on what the outcome rests on.
+    pub(crate) fn gather(&mut self) {
+        self.proof = Some(Proof::begin(self.dir.sb()));
+    }
+
+    /// What the outcome rests on, if the walk was plain.
+    pub(crate) fn take_proof(&mut self) -> Option<Proof> {
+        self.proof.take()
     }
 
     /// Walks the whole path; [`Walk::dir`] is then its end.
@@ -233,6 +247,7 @@ impl<'p> Walk<'p> {
             return;
         }
         self.dir = node.top();
+        self.proof = None;
         // Nothing is known about the other filesystem.
         self.ahead = Ahead::default();
         self.current = self.dir.sb().mode.may_cache_metadata();
@@ -241,6 +256,9 @@ impl<'p> Walk<'p> {
     /// One component, in the order of semantics 5.2.
     fn step(&mut self, text: &Text<'p>, begin: usize, end: usize) -> Res<Node> {
         let name = text.slice(begin, end);
+        if let Some(proof) = &mut self.proof {
+            proof.search(&self.dir);
+        }
         self.check_search()?;
         match name {
             b"." => return Ok(self.dir.clone()),
@@ -254,6 +272,9 @@ impl<'p> Walk<'p> {
             self.at = begin;
             self.check_ahead()?;
         }
+        if let Some(proof) = &mut self.proof {
+            proof.look_up(&self.dir, name);
+        }
         match self.dir.child(name) {
             Child::Present(node) => {
                 self.tally.hits += 1;
@@ -266,6 +287,9 @@ impl<'p> Walk<'p> {
             }
             Child::Absent => {
                 self.dir.sb().counters.negative_hits.one();
+                if let Some(proof) = &mut self.proof {
+                    proof.absent = true;
+                }
                 self.note(name, None, StepSource::Negative, before);
                 Err(Errno::ENOENT.into())
             }
@@ -275,6 +299,7 @@ impl<'p> Walk<'p> {
                 Err(Errno::ENOENT.into())
             }
             Child::Unknown => {
+                self.proof = None;
                 let node = self.fetch_ahead(text, begin)?;
                 self.note(name, node.as_ref(), StepSource::Remote, before);
                 self.current = true;
@@ -294,6 +319,7 @@ impl<'p> Walk<'p> {
     }
 
     fn up(&mut self) -> Node {
+        self.proof = None;
         self.ahead = Ahead::default();
         let up = if self.dir.same(self.root) {
             self.dir.clone()

@@ -173,7 +173,7 @@ fn take_on(node: &Node, ticket: u64, attr: Attr) -> Res<Merge> {
         return Ok(inode.merge(ticket, attr)?);
     }
     let (before, as_told) = {
-        let meta = inode.meta.lock();
+        let meta = inode.meta();
         (meta.attr(), meta.is_as_told())
     };
     let merged = inode.merge(ticket, attr)?;

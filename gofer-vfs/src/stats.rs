@@ -1,9 +1,9 @@
 //! Counters of what the caches did.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty,)*) => {
         /// What the caches of a filesystem did since it was mounted, and what they hold now.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
         pub struct Stats {
@@ -20,7 +20,7 @@ macro_rules! counters {
         /// The counters behind [`Stats`].
         #[derive(Default)]
         pub(crate) struct Counters {
-            $(pub(crate) $name: Counter,)*
+            $(pub(crate) $name: $kind,)*
         }
 
         impl Counters {
@@ -33,67 +33,73 @@ macro_rules! counters {
 
 counters! {
     /// Names looked up in directories.
-    lookups,
+    lookups: Busy,
     /// Lookups answered with a cached dentry.
-    cache_hits,
+    cache_hits: Busy,
     /// Lookups answered with a remembered absence.
-    negative_hits,
-    /// Batches of cached dentries that were checked with the server.
-    revalidations,
-    /// Dentries that a check found gone or replaced.
-    invalidated,
-    /// Unused dentries that were dropped to stay within the limit.
-    evictions,
-    /// Dentries that exist.
-    live_dentries,
-    /// Unused dentries that are kept.
-    lru_length,
-    /// Inodes that exist.
-    live_inodes,
-    /// Absent names that are remembered.
-    negative_entries,
-    /// Directories with absent names to forget when there are too many in all.
-    negative_directories,
-    /// Listings served from the cache.
-    listing_hits,
-    /// Lookups answered with the absence of a name from a cached listing.
-    listing_absences,
-    /// Listings that are kept.
-    listings,
+    negative_hits: Busy,
+    /// Paths answered as a whole; their names count as lookups and hits all the same.
+    answer_hits: Busy,
+    /// Answers about whole paths that are kept.
+    answers: Counter,
     /// Memory they take, in bytes.
-    listing_bytes,
+    answer_bytes: Counter,
+    /// Batches of cached dentries that were checked with the server.
+    revalidations: Counter,
+    /// Dentries that a check found gone or replaced.
+    invalidated: Counter,
+    /// Unused dentries that were dropped to stay within the limit.
+    evictions: Counter,
+    /// Dentries that exist.
+    live_dentries: Counter,
+    /// Unused dentries that are kept.
+    lru_length: Counter,
+    /// Inodes that exist.
+    live_inodes: Counter,
+    /// Absent names that are remembered.
+    negative_entries: Counter,
+    /// Directories with absent names to forget when there are too many in all.
+    negative_directories: Counter,
+    /// Listings served from the cache.
+    listing_hits: Counter,
+    /// Lookups answered with the absence of a name from a cached listing.
+    listing_absences: Counter,
+    /// Listings that are kept.
+    listings: Counter,
+    /// Memory they take, in bytes.
+    listing_bytes: Counter,
     /// Handles opened on the server.
-    remote_opens,
+    remote_opens: Counter,
     /// Reads through a donated descriptor.
-    host_reads,
+    host_reads: Counter,
     /// Writes through a donated descriptor.
-    host_writes,
+    host_writes: Counter,
     /// Read calls made to the server.
-    remote_reads,
+    remote_reads: Counter,
     /// Write calls made to the server.
-    remote_writes,
+    remote_writes: Counter,
     /// Files that exist in this client alone.
-    synthetic_files,
+    synthetic_files: Counter,
     /// Watches for events.
-    watches,
+    watches: Counter,
     /// Advisory locks that are held.
-    file_locks,
+    file_locks: Counter,
     /// Reads answered from cached pages alone.
-    page_cache_hits,
+    page_cache_hits: Counter,
     /// Requests for contents that were not cached.
-    page_cache_fills,
+    page_cache_fills: Counter,
     /// Requests that brought cached data to the server.
-    page_cache_write_backs,
+    page_cache_write_backs: Counter,
     /// Pages dropped to stay within the limit, or because they were asked to be.
-    page_cache_evicted,
+    page_cache_evicted: Counter,
     /// Bytes of memory that cached contents take.
-    page_cache_bytes,
+    page_cache_bytes: Counter,
     /// Of those, bytes that the server does not have yet.
-    page_cache_dirty,
+    page_cache_dirty: Counter,
     /// Files in memory that hold them, a descriptor each.
-    page_cache_files,
+    page_cache_files: Counter,
     /// Modification times sent to the server after the last writer had closed.
-    times_sent,
+    times_sent: Counter,
 }
 
 /// One counter. Never orders anything but itself.
@@ -121,5 +127,42 @@ impl Counter {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Cells of a busy counter.
+const CELLS: usize = 8;
+
+/// A counter that many threads add to at once: each has a cell, shared with few others.
+#[derive(Default)]
+pub(crate) struct Busy([Cell; CELLS]);
+
+/// As large as what processors hand to each other.
+#[derive(Default)]
+#[repr(align(64))]
+struct Cell(AtomicU64);
+
+impl Busy {
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static CELL: usize = THREADS.fetch_add(1, Ordering::Relaxed) % CELLS;
+        }
+        // A thread that is ending counts, too.
+        let cell = CELL.try_with(|&cell| cell).unwrap_or(0);
+        if let Some(Cell(count)) = self.0.get(cell) {
+            count.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn one(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        let counts = self.0.iter().map(|Cell(count)| count);
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }

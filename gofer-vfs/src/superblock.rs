@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::answers::Answers;
 use crate::attr::Timestamp;
 use crate::clock::Clock;
 use crate::dentry::{AbsentDirectories, Node};
@@ -27,6 +28,7 @@ use crate::remote::{Capabilities, Fate, FileKey, RemoteError, RemoteEvents, Remo
 use crate::stats::Counters;
 use crate::synthetic::Synthetics;
 use crate::times::Times;
+use crate::versions::{Subject, Versions};
 
 /// Why something inside this crate failed. Becomes an [`crate::Error`] where an operation ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,6 +94,8 @@ pub(crate) struct Superblock {
     pub(crate) counters: Counters,
     pub(crate) inodes: InodeTable,
     pub(crate) cache: DentryCache,
+    pub(crate) versions: Versions,
+    pub(crate) answers: Answers,
     pub(crate) listings: ListingCache,
     pub(crate) absent: AbsentDirectories,
     pub(crate) times: Times,
@@ -131,10 +135,14 @@ impl Superblock {
         name_max: usize,
         numbers: HashMap<[u64; 2], u64>,
     ) -> Arc<Superblock> {
+        // What is not even kept for a name is not for a path.
+        let answers = options.cache.may_cache_metadata() && options.dentry_cache_limit > 0;
         Arc::new_cyclic(|this| Superblock {
             capabilities: remote.capabilities().clone(),
             mode: options.cache,
             cache: DentryCache::new(options.dentry_cache_limit),
+            versions: Versions::new(answers),
+            answers: Answers::new(answers),
             freshness: Freshness::new(
                 clock.clone(),
                 Duration::from_millis(options.revalidate_after.into()),
@@ -224,6 +232,7 @@ impl Superblock {
     /// A name was removed of a file that is not known, and so not counted at the file.
     pub(crate) fn unknown_name_went(&self) {
         self.unknown_removals.fetch_add(1, Ordering::Relaxed);
+        self.versions.changed(Subject::Removals);
     }
 
     /// How many such names went so far.

@@ -183,14 +183,14 @@ fn run(shared: &Shared, sb: &Weak<Superblock>) {
 
 /// The times to send, if the server does not know them and the file still has a name.
 fn unsent(node: &Node) -> Option<(Timestamp, Option<Timestamp>)> {
-    let meta = node.inode().meta.lock();
+    let meta = node.inode().meta();
     meta.unsent_times().filter(|_| meta.attr().nlink > 0)
 }
 
 /// Whether data of the file is not on the server, and the file still has a name.
 fn has_unsent_data(node: &Node) -> bool {
     let inode = node.inode();
-    inode.cache().is_some_and(PageCache::is_dirty) && inode.meta.lock().attr().nlink > 0
+    inode.cache().is_some_and(PageCache::is_dirty) && inode.meta().attr().nlink > 0
 }
 
 /// What came of an attempt.
@@ -250,7 +250,7 @@ fn send(node: &Node) -> Sent {
     let sent = node.remote().set_attr(&unattended_call(), &set, through);
     match sent {
         Ok(_) => {
-            inode.meta.lock().sent_times(times);
+            inode.update(|meta| meta.sent_times(times));
             Sent::All
         }
         Err(error) => {

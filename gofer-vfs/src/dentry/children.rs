@@ -14,6 +14,7 @@ use crate::directory::Listing;
 use crate::inode::Inode;
 use crate::locks::{CHILDREN, Mutex, MutexGuard, NAMES, READING, RwLock};
 use crate::superblock::Superblock;
+use crate::versions::Subject;
 
 /// Absent names remembered per directory (semantics 4.11).
 const ABSENT_MAX: usize = 1000;
@@ -133,6 +134,7 @@ impl Node {
         }
         let replaced = children.insert(name, &child.0);
         children.no_longer_absent(sb, name);
+        sb.versions.changed(Subject::Name(directory.id, name));
         drop(children);
         drop(replaced);
         // The directory is referenced by its child now. Taking it out first makes room.
@@ -157,6 +159,7 @@ impl Node {
             child.0.die(if deleted { DELETED } else { INVALID });
         }
         let removed = there.then(|| children.remove(&child.0));
+        self.name_changed(name);
         drop(children);
         drop(removed);
         there
@@ -207,7 +210,19 @@ impl Node {
         if let Some(directory) = self.directory() {
             let mut children = directory.children.lock();
             children.no_longer_absent(self.sb(), name);
+            self.name_changed(name);
         }
+    }
+
+    /// What is known of a name here was changed: under the lock of the children.
+    fn name_changed(&self, name: &[u8]) {
+        self.sb().versions.changed(Subject::Name(self.id(), name));
+    }
+
+    /// The same of all names.
+    fn names_changed(&self) {
+        let versions = &self.sb().versions;
+        versions.changed(Subject::Directory(self.key()));
     }
 
     /// Forgets every absent name in the cached tree from here down.
@@ -219,6 +234,7 @@ impl Node {
             };
             let forgotten = directory.forget_absent();
             let children = directory.children.lock();
+            node.names_changed();
             let found: Vec<Node> = children
                 .present
                 .iter()
@@ -245,6 +261,8 @@ impl Node {
             target.no_longer_absent(self.sb(), new);
             let former = self.set_ancestry(parent, new);
             target.insert(new, &self.0);
+            from.name_changed(old);
+            to.name_changed(new);
             former
         });
         self.sb().cache.remove(&to.0);
@@ -281,6 +299,8 @@ impl Node {
                 former.1 = other.set_ancestry(former.1, old);
                 source.insert(old, &other.0);
             }
+            from.name_changed(old);
+            to.name_changed(new);
             former
         });
         settle_former(former.0);
@@ -312,6 +332,7 @@ impl Node {
             for node in &found {
                 node.0.die(INVALID);
             }
+            node.names_changed();
             drop(children);
             all.extend(found);
         }
@@ -372,9 +393,16 @@ fn settle_former(former: Option<Arc<Dentry>>) {
 /// Keyed once per process: names come from others, who could make them collide.
 #[inline]
 pub(crate) fn hash(name: &[u8]) -> u64 {
-    static KEYS: LazyLock<hashbrown::DefaultHashBuilder> = LazyLock::new(Default::default);
     KEYS.hash_one(name)
 }
+
+/// The same of a whole path that begins in a directory with that id.
+#[inline]
+pub(crate) fn hash_path(start: u64, path: &[u8]) -> u64 {
+    KEYS.hash_one((start, path))
+}
+
+static KEYS: LazyLock<hashbrown::DefaultHashBuilder> = LazyLock::new(Default::default);
 
 impl Children {
     #[inline]

@@ -143,7 +143,7 @@ impl File {
     pub(super) fn size(&self, cx: &Context<'_>) -> Res<u64> {
         let inode = self.node.inode();
         let (size, doubtful) = {
-            let meta = inode.meta.lock();
+            let meta = inode.meta();
             (meta.size(), meta.is_doubtful())
         };
         if doubtful {
@@ -227,7 +227,7 @@ impl File {
         let from = self.within_limit(cx, from, offset)?;
         inode.about_to_change();
         if let Some(now) = self.node.sb().stamp() {
-            inode.meta.lock().touch_mtime(now);
+            inode.update(|meta| meta.touch_mtime(now));
         }
         self.wrote.store(true, Ordering::Relaxed);
         let (n, stopped) = match route {

@@ -37,9 +37,8 @@ impl Superblock {
     pub(crate) fn touch_atime(&self, inode: &Inode) {
         if self.mode.client_clock() && !self.flags.noatime && !self.flags.readonly {
             let now = self.clock.now();
-            let mut meta = inode.meta.lock();
-            if !self.flags.relatime || is_atime_old(&meta.attr(), now) {
-                meta.touch_atime(now);
+            if !self.flags.relatime || is_atime_old(&inode.attr(), now) {
+                inode.update(|meta| meta.touch_atime(now));
             }
         }
     }

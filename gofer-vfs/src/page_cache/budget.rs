@@ -68,7 +68,7 @@ impl Budget {
         };
         self.files.lock().remove(&(inode as *const Inode as usize));
         let left = cache.pages.read().sizes();
-        if left.dirty > 0 && inode.meta.lock().attr().nlink > 0 {
+        if left.dirty > 0 && inode.meta().attr().nlink > 0 {
             tracing::error!(
                 ino = inode.ino,
                 bytes = left.dirty,

@@ -18,6 +18,7 @@ const LINKS_MAX: u32 = 40;
 impl Walk<'_> {
     /// Puts the target of `link`, whose name ends at `end`, in front of what is left.
     pub(super) fn follow(&mut self, link: &Node, end: usize) -> Res<()> {
+        self.proof = None;
         self.links += 1;
         if self.links > LINKS_MAX {
             return Err(Errno::ELOOP.into());

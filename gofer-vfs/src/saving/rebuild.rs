@@ -404,8 +404,8 @@ impl Rebuild<'_> {
         let saved = saved.and_then(|dentry| self.image.inode(dentry.inode));
         if let Some(saved) = saved.filter(|_| self.sb().mode.client_clock()) {
             let times = saved.shown.map(timestamp);
-            let mut meta = node.inode().meta.lock();
-            meta.resume_times(times, saved.known);
+            let inode = node.inode();
+            inode.update(|meta| meta.resume_times(times, saved.known));
         }
     }
 

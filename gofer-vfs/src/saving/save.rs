@@ -259,7 +259,7 @@ impl Saving<'_> {
             let _ = inode.write_back(self.cx);
         }
         let (shown, known) = {
-            let meta = inode.meta.lock();
+            let meta = inode.meta();
             (meta.attr(), meta.times_known())
         };
         let saved = SavedInode {

@@ -2,6 +2,7 @@
 //! which error wins, what the caches keep, and what survives races and faults.
 
 mod admission;
+mod answers;
 mod bounds;
 mod budget;
 mod cache;
