@@ -88,13 +88,30 @@ mod held {
         static RANKS: RefCell<Vec<Rank>> = const { RefCell::new(Vec::new()) };
     }
 
+    #[cfg(test)]
+    shuttle::thread_local! {
+        /// Of a thread that a scheduler runs.
+        static SCHEDULED: RefCell<Vec<Rank>> = RefCell::new(Vec::new());
+    }
+
+    /// Shows `look` the ranks of this thread. Not while it ends: then the list is gone.
+    fn with<R>(look: impl FnOnce(&mut Vec<Rank>) -> R) -> Option<R> {
+        #[cfg(test)]
+        if crate::sync::scheduled::is_on() {
+            let ranks = SCHEDULED.try_with(|ranks| look(&mut ranks.borrow_mut()));
+            return ranks.ok();
+        }
+        let ranks = RANKS.try_with(|ranks| look(&mut ranks.borrow_mut()));
+        ranks.ok()
+    }
+
     /// Proof that a rank was entered; leaves it when dropped.
     pub(crate) struct Held(Rank);
 
     /// Enters `rank`; `beside` allows a second lock of the same rank.
     #[track_caller]
     pub(crate) fn enter(rank: Rank, beside: bool) -> Held {
-        RANKS.with_borrow_mut(|ranks| {
+        with(|ranks| {
             if let Some(&top) = ranks.iter().max() {
                 assert!(
                     top < rank || (beside && top == rank),
@@ -109,8 +126,7 @@ mod held {
     impl Drop for Held {
         fn drop(&mut self) {
             // A guard may be dropped while its thread ends and the list is gone already.
-            let _ = RANKS.try_with(|ranks| {
-                let mut ranks = ranks.borrow_mut();
+            let _ = with(|ranks| {
                 if let Some(at) = ranks.iter().rposition(|&rank| rank == self.0) {
                     ranks.remove(at);
                 }
@@ -120,7 +136,7 @@ mod held {
 
     #[track_caller]
     pub(crate) fn assert_none_beyond_calls() {
-        RANKS.with_borrow(|ranks| {
+        with(|ranks| {
             if let Some(&top) = ranks.iter().max() {
                 assert!(
                     top <= LAST_OVER_CALL,

@@ -43,8 +43,8 @@ use std::time::Duration;
 
 use crate::interop::InteropMode;
 use crate::remote::{
-    Call, Capabilities, Fate, FileKey, Found, RemoteError, RemoteEvents, RemoteFilesystem,
-    RemoteHandle, RemoteResult, Traffic,
+    Call, Capabilities, Fate, FileKey, Found, Holdings, RemoteError, RemoteEvents,
+    RemoteFilesystem, RemoteHandle, RemoteResult, Traffic,
 };
 use crate::superblock::Superblock;
 
@@ -97,6 +97,10 @@ impl RemoteFilesystem for Lasting {
 
     fn traffic(&self) -> Traffic {
         self.line.remote.traffic()
+    }
+
+    fn holdings(&self) -> Holdings {
+        self.line.remote.holdings()
     }
 
     fn sync_all(

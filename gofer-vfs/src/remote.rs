@@ -272,6 +272,15 @@ pub struct Traffic {
     pub bytes_received: u64,
 }
 
+/// What a connection holds now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Holdings {
+    /// Files and handles that the server keeps for this client.
+    pub files: u64,
+    /// Of those, such as were given up and of which the server has still to be told.
+    pub closing: u64,
+}
+
 /// One attached tree.
 pub trait RemoteFilesystem: Send + Sync {
     /// Attaches and returns the root, which need not be a directory. May be repeated.
@@ -282,6 +291,9 @@ pub trait RemoteFilesystem: Send + Sync {
 
     /// Counts so far.
     fn traffic(&self) -> Traffic;
+
+    /// What is held now. Does not wait for the server.
+    fn holdings(&self) -> Holdings;
 
     /// Writes everything these handles have to stable storage. `done` gets one result per
     /// handle; they stay referenced throughout.

@@ -78,6 +78,10 @@ counters! {
     remote_reads: Counter,
     /// Write calls made to the server.
     remote_writes: Counter,
+    /// Files and handles that the server keeps for this client.
+    remote_files: Counter,
+    /// Of those, such as were given up and of which the server has still to be told.
+    remote_closing: Counter,
     /// Files that exist in this client alone.
     synthetic_files: Counter,
     /// Watches for events.

@@ -53,6 +53,8 @@ struct State {
     /// As many again, whose data the server did not take.
     stuck: HashMap<usize, Node>,
     running: bool,
+    /// The thread has taken what waited and is at it.
+    sending: bool,
     closed: bool,
 }
 
@@ -117,15 +119,19 @@ impl Times {
         }
     }
 
+    /// Whether nothing waits and nothing is being sent.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.waiting.is_empty() && state.stuck.is_empty() && !state.sending
+    }
+
     /// Starts the thread if it does not run; false if there can be none.
     fn start(&self, state: &mut State) -> bool {
         if !state.running {
             let shared = self.shared.clone();
             let sb = self.sb.clone();
-            state.running = std::thread::Builder::new()
-                .name("gofer-times".to_owned())
-                .spawn(move || run(&shared, &sb))
-                .is_ok();
+            state.running = sync::start("gofer-times", move || run(&shared, &sb));
         }
         state.running
     }
@@ -173,10 +179,12 @@ fn run(shared: &Shared, sb: &Weak<Superblock>) {
         while !state.closed && !shared.wake.wait_until(&mut state, due).timed_out() {}
         let waiting = std::mem::take(&mut state.waiting);
         let stuck = std::mem::take(&mut state.stuck);
+        state.sending = true;
         drop(state);
         let left = send_all(waiting.into_values().chain(stuck.into_values()));
         shared.stuck_now(left);
         state = shared.state.lock();
+        state.sending = false;
     }
     state.running = false;
 }

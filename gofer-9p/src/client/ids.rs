@@ -31,7 +31,6 @@ impl Fids {
     }
 
     /// How many numbers are in use or retired.
-    #[cfg(test)]
     pub(super) fn in_use(&self) -> usize {
         self.next as usize - self.free.len()
     }

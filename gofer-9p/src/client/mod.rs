@@ -39,7 +39,8 @@ use std::time::{Duration, Instant};
 
 use gofer_transport::{Stream, Tracer, Wait};
 use gofer_vfs::remote::{
-    Call, Capabilities, Found, RemoteEvents, RemoteFilesystem, RemoteHandle, RemoteResult, Traffic,
+    Call, Capabilities, Found, Holdings, RemoteEvents, RemoteFilesystem, RemoteHandle,
+    RemoteResult, Traffic,
 };
 use gofer_vfs::{Errno, RenameFlags};
 
@@ -271,6 +272,10 @@ impl RemoteFilesystem for Filesystem {
 
     fn traffic(&self) -> Traffic {
         self.line.session().traffic()
+    }
+
+    fn holdings(&self) -> Holdings {
+        self.line.session().holdings()
     }
 
     fn sync_all(

@@ -14,7 +14,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use gofer_transport::{Stream, Tracer, Wait};
-use gofer_vfs::remote::{Call, Promptness, RemoteError, RemoteEvents, RemoteResult, Traffic};
+use gofer_vfs::remote::{
+    Call, Holdings, Promptness, RemoteError, RemoteEvents, RemoteResult, Traffic,
+};
 use gofer_vfs::{Errno, FileKey, remote};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -196,6 +198,10 @@ impl Session {
             bytes_sent: self.counts.bytes_sent.load(Relaxed),
             bytes_received: self.counts.bytes_received.load(Relaxed),
         }
+    }
+
+    pub(super) fn holdings(&self) -> Holdings {
+        self.lock().table.holdings()
     }
 
     /// Bounds of a call: its own, or else the connection's timeout from now on.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use gofer_transport::codec::Reader;
+use gofer_vfs::remote::Holdings;
 
 use super::ids::Fids;
 use crate::wire::{Fid, Message, Rflush, Rlerror, Rwalk, Rwalkgetattr, Tag, Tclunk};
@@ -385,6 +386,14 @@ impl Table {
 
     fn slot(&mut self, tag: Tag) -> Option<&mut Slot> {
         self.slots.get_mut(usize::from(tag.0))
+    }
+
+    /// Fids that the server has or may have, and how many of them are to be clunked.
+    pub(super) fn holdings(&self) -> Holdings {
+        Holdings {
+            files: self.fids.in_use() as u64,
+            closing: (self.clunks.len() + self.clunks_in_flight) as u64,
+        }
     }
 
     #[cfg(test)]

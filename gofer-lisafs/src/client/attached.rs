@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
 use gofer_vfs::remote::{
-    Call, Capabilities, Fate, Found, RemoteError, RemoteEvents, RemoteFilesystem, RemoteHandle,
-    RemoteResult, Traffic, WalkEnd,
+    Call, Capabilities, Fate, Found, Holdings, RemoteError, RemoteEvents, RemoteFilesystem,
+    RemoteHandle, RemoteResult, Traffic, WalkEnd,
 };
 use gofer_vfs::{Errno, FileType, Name, RenameFlags};
 use parking_lot::Mutex;
@@ -129,6 +129,10 @@ impl RemoteFilesystem for Attached {
 
     fn traffic(&self) -> Traffic {
         self.connection.traffic()
+    }
+
+    fn holdings(&self) -> Holdings {
+        self.connection.closes.holdings()
     }
 
     /// All in one request; only when that fails one by one, to tell which (semantics 20.4).

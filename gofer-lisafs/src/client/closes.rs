@@ -1,8 +1,8 @@
 //! FDIDs that nobody needs any more, on their way to a Close (lisafs 10.5).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use gofer_vfs::remote::Promptness;
+use gofer_vfs::remote::{Holdings, Promptness};
 use parking_lot::Mutex;
 
 use super::incoming::Incoming;
@@ -15,6 +15,8 @@ const BATCH: usize = 100;
 #[derive(Default)]
 pub(super) struct Closes {
     queue: Mutex<Queue>,
+    /// FDIDs that somebody has.
+    held: AtomicU64,
     /// Whether the next call should send them: the batch is full, or one of them is urgent.
     due: AtomicBool,
 }
@@ -36,6 +38,25 @@ impl Closes {
         queue.fds.push(fd);
         if when == Promptness::Prompt || queue.fds.len() >= BATCH {
             self.due.store(true, Ordering::Release);
+        }
+    }
+
+    /// Counts one that somebody has from now on, until [`Closes::give_up`].
+    pub(super) fn hold(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds one that was held.
+    pub(super) fn give_up(&self, fd: Fdid, when: Promptness) {
+        self.push(fd, when);
+        self.held.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn holdings(&self) -> Holdings {
+        let closing = self.queue.lock().fds.len() as u64;
+        Holdings {
+            files: self.held.load(Ordering::Relaxed) + closing,
+            closing,
         }
     }
 

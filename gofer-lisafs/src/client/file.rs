@@ -46,16 +46,19 @@ impl ControlFile {
     /// closed (semantics 3.5).
     pub(super) fn adopt(connection: &Arc<Connection>, inode: &Inode) -> RemoteResult<Found> {
         match convert::attr(&inode.stat) {
-            Ok(attr) if inode.control_fd != Fdid::NONE => Ok(Found {
-                file: Arc::new(ControlFile {
-                    connection: connection.clone(),
-                    fd: inode.control_fd,
-                    file_type: attr.file_type,
-                    released: AtomicBool::new(false),
-                }),
-                key: convert::stat_key(&inode.stat),
-                attr,
-            }),
+            Ok(attr) if inode.control_fd != Fdid::NONE => {
+                connection.closes.hold();
+                Ok(Found {
+                    file: Arc::new(ControlFile {
+                        connection: connection.clone(),
+                        fd: inode.control_fd,
+                        file_type: attr.file_type,
+                        released: AtomicBool::new(false),
+                    }),
+                    key: convert::stat_key(&inode.stat),
+                    attr,
+                })
+            }
             _ => {
                 connection
                     .closes
@@ -422,7 +425,7 @@ impl RemoteFile for ControlFile {
 
     fn release(&self, when: Promptness) {
         if !self.released.swap(true, Ordering::Relaxed) {
-            self.connection.closes.push(self.fd, when);
+            self.connection.closes.give_up(self.fd, when);
         }
     }
 }

@@ -48,6 +48,7 @@ impl OpenFile {
         if fd == Fdid::NONE {
             return Err(RemoteError::unknown(Errno::EIO));
         }
+        connection.closes.hold();
         Ok(OpenFile {
             connection: connection.clone(),
             fd,
@@ -189,7 +190,7 @@ impl<'s, 'd> Gather<'s, 'd> {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         if !self.closed.swap(true, Ordering::Relaxed) {
-            self.connection.closes.push(self.fd, Promptness::Batched);
+            self.connection.closes.give_up(self.fd, Promptness::Batched);
         }
     }
 }
@@ -289,7 +290,7 @@ impl RemoteHandle for OpenFile {
         if self.closed.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        self.connection.closes.push(self.fd, when);
+        self.connection.closes.give_up(self.fd, when);
         match when {
             Promptness::Batched => Ok(()),
             // With everything that was collected before (lisafs 10.5).

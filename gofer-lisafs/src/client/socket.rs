@@ -26,11 +26,14 @@ impl BoundSocket {
     ) -> RemoteResult<BoundSocket> {
         let bad = (fd == Fdid::NONE).then_some(RemoteError::unknown(Errno::EIO));
         match bad.map_or(host_fd, Err) {
-            Ok(host_fd) => Ok(BoundSocket {
-                connection: connection.clone(),
-                fd,
-                host_fd,
-            }),
+            Ok(host_fd) => {
+                connection.closes.hold();
+                Ok(BoundSocket {
+                    connection: connection.clone(),
+                    fd,
+                    host_fd,
+                })
+            }
             Err(error) => {
                 connection.closes.push(fd, Promptness::Batched);
                 Err(error)
@@ -62,6 +65,6 @@ impl RemoteSocket for BoundSocket {
 impl Drop for BoundSocket {
     /// Peers see a bound socket go away, so its Close does not wait for a batch (lisafs 10.5).
     fn drop(&mut self) {
-        self.connection.closes.push(self.fd, Promptness::Prompt);
+        self.connection.closes.give_up(self.fd, Promptness::Prompt);
     }
 }

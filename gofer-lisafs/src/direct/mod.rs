@@ -43,8 +43,8 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use gofer_vfs::remote::{
-    Call, Capabilities, FileKey, Found, RemoteError, RemoteEvents, RemoteFilesystem, RemoteHandle,
-    RemoteResult, Traffic,
+    Call, Capabilities, FileKey, Found, Holdings, RemoteError, RemoteEvents, RemoteFilesystem,
+    RemoteHandle, RemoteResult, Traffic,
 };
 use gofer_vfs::{Errno, FileType, Name, RenameFlags};
 
@@ -168,6 +168,14 @@ impl RemoteFilesystem for DirectFilesystem {
         traffic.round_trips += calls;
         traffic.requests += calls;
         traffic
+    }
+
+    /// Descriptors that files and handles here have, and what the server keeps besides.
+    fn holdings(&self) -> Holdings {
+        let mut holdings = self.tree.server.holdings();
+        // Each of them holds the tree, and so does this.
+        holdings.files += Arc::strong_count(&self.tree).saturating_sub(1) as u64;
+        holdings
     }
 
     fn sync_all(

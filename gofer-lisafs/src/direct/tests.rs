@@ -55,6 +55,10 @@ impl RemoteFilesystem for Idle {
         Traffic::default()
     }
 
+    fn holdings(&self) -> Holdings {
+        Holdings::default()
+    }
+
     fn sync_all(
         &self,
         _call: &Call<'_>,

@@ -20,6 +20,7 @@ mod directories;
 mod extents;
 mod failure;
 mod file_locks;
+mod leaks;
 mod links;
 mod lookup;
 mod mapping;
@@ -47,6 +48,7 @@ use crate::{File, Filesystem, MountFlags, Node, Verify};
 
 pub use check::{CaseResult, Failure};
 pub use client::Client;
+pub use leaks::Witness;
 
 /// What a case needs to know of the server, beside its capabilities.
 #[derive(Clone, Debug)]
@@ -153,6 +155,8 @@ pub struct Fixture {
     pub mount: Mounter,
     /// Kills the servers of this case's mounts; `None` where the runner cannot.
     pub kill: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// The other mounts so far; none at first.
+    pub others: parking_lot::Mutex<Vec<Witness>>,
 }
 
 impl Fixture {
@@ -180,7 +184,23 @@ impl Fixture {
     #[track_caller]
     pub fn remount(&self, how: &Remount) -> Result<Client, Failure> {
         let fs = (self.mount)(how).map_err(|why| Failure::new(format!("another mount: {why}")))?;
+        self.others.lock().push(Witness::of(&fs));
         Ok(Client::new(&fs, Credentials::root()))
+    }
+
+    /// Whether the first mount is one still, and its server there.
+    fn is_alive(&self) -> bool {
+        let creds = Credentials::root();
+        let root = self.fs.root();
+        let at = crate::At::new(&root, b"");
+        !self.fs.sb().is_unmounted() && self.fs.statfs(&crate::Context::new(&creds), at).is_ok()
+    }
+
+    /// Ends all mounts, as far as that is up to who holds them.
+    fn into_witnesses(self) -> Vec<Witness> {
+        let mut all = vec![Witness::of(&self.fs)];
+        all.append(&mut self.others.lock());
+        all
     }
 
     /// Another client that is like the first.

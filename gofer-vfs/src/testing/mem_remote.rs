@@ -17,7 +17,8 @@ use parking_lot::Mutex;
 
 use crate::flags::RenameFlags;
 use crate::remote::{
-    Call, Capabilities, Found, RemoteEvents, RemoteFilesystem, RemoteHandle, RemoteResult, Traffic,
+    Call, Capabilities, Found, Holdings, RemoteEvents, RemoteFilesystem, RemoteHandle,
+    RemoteResult, Traffic,
 };
 use crate::testing::TestClock;
 
@@ -222,6 +223,13 @@ impl RemoteFilesystem for MemRemote {
 
     fn traffic(&self) -> Traffic {
         self.link.traffic()
+    }
+
+    fn holdings(&self) -> Holdings {
+        Holdings {
+            files: self.live_files() + self.live_handles(),
+            closing: 0,
+        }
     }
 
     fn sync_all(

@@ -15,8 +15,8 @@ use crate::error::Errno;
 use crate::flags::{AllocMode, RenameFlags, XattrFlags};
 use crate::name::Name;
 use crate::remote::{
-    Call, Capabilities, DirEntry, DirPos, FileKey, FileLock, Found, Moved, New, OpenMode, Owner,
-    Promptness, RemoteError, RemoteEvents, RemoteFile, RemoteFilesystem, RemoteHandle,
+    Call, Capabilities, DirEntry, DirPos, FileKey, FileLock, Found, Holdings, Moved, New, OpenMode,
+    Owner, Promptness, RemoteError, RemoteEvents, RemoteFile, RemoteFilesystem, RemoteHandle,
     RemoteResult, RemoteSocket, Seen, SocketType, Traffic, WalkEnd,
 };
 use crate::testing::mem_remote::MemConfig;
@@ -150,6 +150,11 @@ impl RemoteFilesystem for WideRemote {
             requests: round_trips,
             ..Traffic::default()
         }
+    }
+
+    /// Files have no state.
+    fn holdings(&self) -> Holdings {
+        Holdings::default()
     }
 
     fn sync_all(

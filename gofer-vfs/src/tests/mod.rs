@@ -15,6 +15,7 @@ mod order;
 mod races;
 mod reconnect;
 mod saving;
+mod schedules;
 mod shared;
 mod special;
 mod staleness;

@@ -7,7 +7,7 @@ use std::sync::Barrier;
 
 /// What must hold of the cached tree when no operation runs and nobody holds a node
 /// (semantics 26, item 84).
-fn check_tree(rig: &Rig) {
+pub(super) fn check_tree(rig: &Rig) {
     let root = rig.fs.root_ref();
     let mut seen: HashMap<usize, Node> = HashMap::new();
     let mut queue = vec![root.clone()];
@@ -69,11 +69,11 @@ const NAMES: [&str; 10] = [
     "a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "e", "e/a", "e/b",
 ];
 
-/// One operation on names; its outcome depends on the others.
+/// One operation; its outcome depends on the others.
 fn disturb(rig: &Rig, dice: &mut Dice) {
     let one = NAMES[dice.roll(NAMES.len())];
     let two = NAMES[dice.roll(NAMES.len())];
-    match dice.roll(9) {
+    match dice.roll(16) {
         0 | 1 => drop(rig.lstat(one)),
         2 => drop(rig.create(one)),
         3 => drop(rig.mkdir(one)),
@@ -81,13 +81,65 @@ fn disturb(rig: &Rig, dice: &mut Dice) {
         5 => drop(rig.rmdir(one)),
         6 => drop(rig.link(one, two)),
         7 => drop(rig.rename_with(one, two, RenameFlags::NOREPLACE)),
+        8 => drop(rig.symlink("nowhere", one)),
+        9 => drop(rig.chmod(one, 0o700)),
+        10 => drop(
+            rig.open(one, OpenFlags::DIRECTORY)
+                .map(|dir| rig.names(&dir)),
+        ),
+        11 => use_file(rig, one, dice),
+        12 => watch(rig, one, two),
+        13 => rig.fs.drop_caches(),
+        // Of directories above others, too.
         _ => drop(rig.rename(one, two)),
     }
 }
 
+/// What is done with an open file.
+fn use_file(rig: &Rig, path: &str, dice: &mut Dice) {
+    let flags = OpenFlags::RDWR | OpenFlags::NOFOLLOW;
+    let Ok(file) = rig.open(path, flags) else {
+        return;
+    };
+    let cx = rig.cx();
+    let at = dice.roll(3) as u64 * 4096;
+    let size = SetAttr {
+        size: Some(at),
+        ..SetAttr::default()
+    };
+    drop(file.write_at(&cx, b"some bytes", at));
+    drop(file.read_at(&cx, &mut [0; 100], 0));
+    match dice.roll(5) {
+        0 => drop(file.sync(&cx, false)),
+        1 => drop(file.set_attr(&cx, &size)),
+        2 => drop(file.flock(&cx, crate::LockKind::Write, false)),
+        3 => drop(file.stat(&cx)),
+        _ => drop(file.close(&cx)),
+    }
+}
+
+/// Watches one name while another is moved.
+fn watch(rig: &Rig, one: &str, two: &str) {
+    let notifier = rig.fs.notifier().unwrap();
+    let added = notifier.add(&rig.cx(), rig.at(one), crate::EventMask::ALL);
+    drop(rig.rename(one, two));
+    if let Ok(watch) = added {
+        // It may have gone with its file.
+        drop(notifier.remove(watch));
+    }
+}
+
+/// Until no thread of the filesystem's own is at work.
+fn settle(rig: &Rig) {
+    rig.fs.sync(&rig.cx()).unwrap();
+    while !rig.fs.sb().times.is_idle() {
+        std::thread::yield_now();
+    }
+}
+
 fn storm(setup: Setup) {
-    const THREADS: usize = 4;
-    const STEPS: usize = 300;
+    const THREADS: usize = 8;
+    const STEPS: usize = 150;
     let rig = setup.mount();
     for round in 0..4 {
         let start = Barrier::new(THREADS);
@@ -103,14 +155,20 @@ fn storm(setup: Setup) {
                 });
             }
         });
+        // What was written is sent by a thread of its own, which holds the file until then.
+        settle(&rig);
         check_tree(&rig);
         check_truth(&rig, &NAMES);
         check_tree(&rig);
+        assert_eq!(rig.fs.stats().watches, 0);
+        assert_eq!(rig.fs.stats().file_locks, 0);
     }
+    settle(&rig);
     rig.fs.drop_caches();
-    assert_eq!(rig.fs.stats().live_dentries, 1);
+    let stats = rig.fs.stats();
+    assert_eq!((stats.live_dentries, stats.live_inodes), (1, 1));
     assert_eq!(rig.remote.live_files(), 1);
-    assert_eq!(rig.remote.live_handles(), 0);
+    assert_eq!(stats.page_cache_bytes, 0);
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn run_case(
         );
     }
     // The fixture, and with it every mount, is gone when the case is over.
-    let end = watchdog::run(options.case_limit(), move || (case.run)(&fixture));
+    let end = watchdog::run(options.case_limit(), move || case.run_checked(fixture));
     let failure = match end {
         End::Returned(Ok(())) => None,
         End::Returned(Err(failure)) => Some(failure.to_string()),
@@ -230,6 +230,7 @@ fn fixture(cell: &Cell, place: &mut dyn Place) -> Result<(Fixture, Arc<dyn Fn() 
         server: place.traits(),
         mount: Arc::new(move |how| mount(how).map_err(|error| format!("{error:#}"))),
         kill: Some(site.kill.clone()),
+        others: Default::default(),
     };
     Ok((fixture, site.kill))
 }

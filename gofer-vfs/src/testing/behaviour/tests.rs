@@ -45,6 +45,7 @@ fn run_one(case: &Case, mode: InteropMode, config: &MemConfig) -> Result<(), Str
             links_symlinks: true,
         },
         mount: mounter,
+        others: Mutex::default(),
         kill: Some({
             let remotes = Arc::clone(&remotes);
             Arc::new(move || remotes.lock().iter().for_each(MemRemote::drop_connection))
@@ -53,8 +54,7 @@ fn run_one(case: &Case, mode: InteropMode, config: &MemConfig) -> Result<(), Str
     if (case.applies)(&fixture).is_err() {
         return Ok(());
     }
-    let end = catch_unwind(AssertUnwindSafe(|| (case.run)(&fixture)));
-    drop(fixture);
+    let end = catch_unwind(AssertUnwindSafe(|| case.run_checked(fixture)));
     match end {
         Ok(Ok(())) => {}
         Ok(Err(failure)) => return Err(failure.to_string()),

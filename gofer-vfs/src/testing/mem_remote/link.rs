@@ -167,6 +167,8 @@ impl Link {
             return Err(RemoteError::not_sent(Errno::ETIMEDOUT));
         }
         self.note(op);
+        #[cfg(test)]
+        crate::sync::scheduled::step();
         if let Some(hook) = self.take_hook(op) {
             hook();
         }
