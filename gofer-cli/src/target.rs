@@ -168,6 +168,14 @@ impl Target {
         self
     }
 
+    /// Leaves to the caller how long checks with the server are trusted (`revalidate_after`): it
+    /// does that by itself, and the tree, which it asks afterwards, checks each time.
+    #[must_use]
+    pub fn with_checks_trusted_by_caller(mut self) -> (Target, Duration) {
+        let trusted = std::mem::take(&mut self.options.revalidate_after);
+        (self, Duration::from_millis(trusted.into()))
+    }
+
     /// Connects and mounts. Takes over inherited descriptors, so it goes before anything else
     /// that opens files.
     pub fn connect(self, tracer: &dyn Fn() -> CliResult<Tracer>) -> CliResult<Connection> {

@@ -3,7 +3,10 @@
 //! Where nothing can be mounted these are not run; `cargo xtask suites` then counts that.
 
 mod ending;
+mod kinds;
+mod limits;
 mod locks;
+mod shared;
 
 use std::ffi::OsStr;
 use std::fs;

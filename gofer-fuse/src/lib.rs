@@ -26,6 +26,7 @@
 
 mod adapter;
 mod convert;
+mod crew;
 mod files;
 mod mountpoint;
 mod nodes;

@@ -32,6 +32,9 @@ pub struct FuseOptions {
     pub fsname: String,
     /// What `mount` shows after `fuse.` as the type.
     pub subtype: String,
+    /// How long the kernel trusts names and attributes that others may change: what the option
+    /// `revalidate_after` of the tree is on a mount.
+    pub checks_trusted: Duration,
     /// How long the kernel trusts a name; `None`: as the cache mode allows.
     pub entry_timeout: Option<Duration>,
     /// How long it trusts attributes.
@@ -54,6 +57,7 @@ impl Default for FuseOptions {
             sync: false,
             fsname: "gofer".to_owned(),
             subtype: "gofer".to_owned(),
+            checks_trusted: Duration::ZERO,
             entry_timeout: None,
             attr_timeout: None,
             negative_timeout: None,

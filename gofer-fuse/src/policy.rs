@@ -39,16 +39,15 @@ impl Policy {
     /// With another client about (`shared`), the kernel asks every time, and data goes directly:
     /// a mapping is then brought in line by each read and write around it.
     pub fn new(mode: InteropMode, locks: LockPlace, options: &FuseOptions) -> Policy {
-        let trusts = |may: bool| if may { FOR_EVER } else { Duration::ZERO };
+        let trusted = match mode.may_cache_metadata() {
+            true => FOR_EVER,
+            false => options.checks_trusted,
+        };
         let negative = mode.may_cache_negative().then_some(FOR_EVER);
         let keep = mode.may_cache_data();
         Policy {
-            entry: options
-                .entry_timeout
-                .unwrap_or(trusts(mode.may_cache_metadata())),
-            attr: options
-                .attr_timeout
-                .unwrap_or(trusts(mode.may_cache_metadata())),
+            entry: options.entry_timeout.unwrap_or(trusted),
+            attr: options.attr_timeout.unwrap_or(trusted),
             negative: match options.negative_timeout {
                 Some(Duration::ZERO) => None,
                 Some(time) => Some(time),
@@ -136,6 +135,22 @@ mod tests {
                 flags.contains(FopenFlags::FOPEN_KEEP_CACHE),
                 flags.contains(FopenFlags::FOPEN_DIRECT_IO)
             );
+        }
+    }
+
+    #[test]
+    fn checks_are_trusted_for_a_while_only_where_there_are_any() {
+        let options = FuseOptions {
+            checks_trusted: Duration::from_millis(250),
+            ..FuseOptions::default()
+        };
+        for mode in InteropMode::ALL {
+            let policy = Policy::new(mode, LockPlace::Local, &options);
+            let expected = match mode.must_revalidate() {
+                true => Duration::from_millis(250),
+                false => FOR_EVER,
+            };
+            assert_eq!((policy.entry, policy.attr), (expected, expected), "{mode}");
         }
     }
 

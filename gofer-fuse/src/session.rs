@@ -10,14 +10,18 @@ use gofer_vfs::Filesystem;
 use parking_lot::Mutex;
 
 use crate::adapter::Adapter;
+use crate::crew::Served;
 use crate::mountpoint::{Detach, MountError, Mountpoint, can_open_device};
 use crate::options::{FuseOptions, Share};
 use crate::policy::Policy;
 
 /// Threads that serve requests: each waits for the server by itself.
-fn threads() -> usize {
-    let processors = std::thread::available_parallelism().map_or(2, usize::from);
-    (2 * processors).clamp(8, 32)
+const THREADS: usize = 16;
+
+/// Of those, how many wait for the kernel: one for each processor, and one that is at hand when
+/// all are at work.
+fn waiting_max() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from) + 1
 }
 
 /// A tree that is mounted, and served by threads of its own until it is unmounted.
@@ -43,10 +47,10 @@ impl Session {
         options: &FuseOptions,
     ) -> Result<Session, MountError> {
         let policy = Policy::new(fs.options().cache, fs.options().locks, options);
-        let adapter = Adapter::new(fs, policy)?;
+        let served = Served::new(Adapter::new(fs, policy)?, waiting_max());
         let mountpoint = Mountpoint::attach(path, options)?;
         let mut config = Config::default();
-        config.n_threads = Some(threads());
+        config.n_threads = Some(THREADS);
         config.clone_fd = can_open_device();
         config.acl = match options.share {
             Share::Owner => SessionACL::Owner,
@@ -54,15 +58,15 @@ impl Session {
             Share::Everybody => SessionACL::All,
         };
         let acl = config.acl;
-        let served = mountpoint
+        let started = mountpoint
             .device()
-            .and_then(|device| fuser::Session::from_fd(adapter, device, acl, config))
+            .and_then(|device| fuser::Session::from_fd(served, device, acl, config))
             .and_then(|session| {
                 std::thread::Builder::new()
                     .name("fuse".to_owned())
                     .spawn(move || session.run())
             });
-        match served {
+        match started {
             Ok(server) => Ok(Session {
                 mountpoint: Arc::new(mountpoint),
                 server: Mutex::new(Some(server)),

@@ -39,7 +39,7 @@ enum Event {
 /// Serves until the mount is gone.
 pub fn run(
     args: &MountArgs,
-    plan: Plan,
+    mut plan: Plan,
     connection: &ConnectionArgs,
     output: &OutputArgs,
     ui: &mut Ui,
@@ -55,10 +55,12 @@ pub fn run(
     // Nothing is opened before this: inherited descriptors are still the only ones.
     let log = args.log_file.as_deref().unwrap_or(Path::new("/dev/null"));
     let log = background.then_some(log);
-    let connected = Target::new(settings, &plan.connection)?
+    let (target, trusted) = Target::new(settings, &plan.connection)?
         .with_all_types()
         .with_server_log(log)
-        .connect(&|| logging::tracer(trace.as_deref()))?;
+        .with_checks_trusted_by_caller();
+    plan.fuse.checks_trusted = trusted;
+    let connected = target.connect(&|| logging::tracer(trace.as_deref()))?;
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(|error| no_signals(&error))?;
     raise_descriptor_limit();
     logging::start(output.verbose);
