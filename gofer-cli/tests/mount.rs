@@ -11,12 +11,15 @@ mod shared;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use gofer_transport::mapping::{Access, Mapping};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags, utimensat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
@@ -220,6 +223,65 @@ fn a_running_program_is_not_emptied_by_an_open_that_is_refused() {
             assert_eq!(fs::metadata(tree.host(&name)).unwrap().len(), 0);
             assert_eq!(fs::metadata(mount.at(&name)).unwrap().len(), 0);
         }
+    });
+}
+
+#[test]
+fn a_write_by_others_takes_set_id_bits_away() {
+    both(|tree| {
+        for mode in ["fscache", "remote_revalidating", "none"] {
+            let options = format!("cache={mode},suid,allow_other");
+            let Some(mount) = Mount::new(tree, &options) else {
+                return;
+            };
+            for dir in [mount.base.path(), &mount.dir()] {
+                fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            for (before, after) in [(0o6777, 0o777), (0o2777, 0o777), (0o666, 0o666)] {
+                let name = format!("{mode}-{before:o}");
+                fs::write(mount.at(&name), "x").unwrap();
+                let permissions = fs::Permissions::from_mode(before);
+                fs::set_permissions(mount.at(&name), permissions).unwrap();
+                let mut program = Command::new("sh");
+                program
+                    .args(["-c", "echo y >> \"$1\"", "sh"])
+                    .arg(mount.at(&name));
+                assert!(program.uid(1000).gid(1000).status().unwrap().success());
+                for path in [mount.at(&name), tree.host(&name)] {
+                    let found = fs::metadata(&path).unwrap().mode() & 0o7777;
+                    assert_eq!(found, after, "{}", path.display());
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_written_to_a_mapping_stays_in_its_place_in_a_file_that_appends() {
+    both(|tree| {
+        let Some(mut mount) = Mount::new(tree, "cache=fscache") else {
+            return;
+        };
+        fs::write(mount.at("file"), [b'.'; 5000]).unwrap();
+        let mut options = fs::OpenOptions::new();
+        let file = options
+            .read(true)
+            .append(true)
+            .open(mount.at("file"))
+            .unwrap();
+        let access = Access {
+            write: true,
+            execute: false,
+            shared: true,
+        };
+        let map = Mapping::new(file.as_fd(), 0, 4096, access).unwrap();
+        assert_eq!(map.write(7, b"mapped").unwrap(), 6);
+        map.sync(0, 4096).unwrap();
+        drop((map, file));
+        mount.umount(&[]).ok();
+        let mut expected = [b'.'; 5000];
+        expected[7..13].copy_from_slice(b"mapped");
+        assert!(fs::read(tree.host("file")).unwrap() == expected);
     });
 }
 

@@ -284,12 +284,12 @@ impl Filesystem for Adapter {
         handle: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
+        write_flags: WriteFlags,
         _flags: fuser::OpenFlags,
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let written = self.on_file(request, handle, |cx, file| file.write_at(cx, data, offset));
+        let written = self.write_file(request, handle, data, offset, write_flags);
         reply_written(reply, written.map(|n| n as u64));
     }
 

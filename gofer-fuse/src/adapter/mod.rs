@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fuser::{
     FileHandle, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyWrite, ReplyXattr, Request,
+    ReplyEntry, ReplyWrite, ReplyXattr, Request, WriteFlags,
 };
 use gofer_vfs::{
     Caps, Context, Credentials, DirectoryEntry, Errno, File, FileType, Name, Node, OpenFlags,
@@ -83,6 +83,33 @@ impl Caller {
     }
 }
 
+/// Writes as the kernel asks for it.
+fn write(
+    cx: &Context<'_>,
+    file: &File,
+    data: &[u8],
+    offset: u64,
+    flags: WriteFlags,
+) -> gofer_vfs::Result<usize> {
+    // Pages of a mapping come through any open file, also one that appends.
+    if flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+        return file.write_back_at(cx, data, offset);
+    }
+    // Set-ID bits that a write takes away the kernel takes itself, but where it keeps no pages.
+    if !flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+        return file.write_at(cx, data, offset);
+    }
+    let creds = Credentials {
+        caps: cx.creds.caps - Caps::FSETID,
+        ..cx.creds.clone()
+    };
+    let cx = Context {
+        creds: &creds,
+        ..*cx
+    };
+    file.write_at(&cx, data, offset)
+}
+
 impl Adapter {
     pub(crate) fn new(fs: gofer_vfs::Filesystem, policy: Policy) -> std::io::Result<Adapter> {
         Ok(Adapter {
@@ -131,6 +158,19 @@ impl Adapter {
     ) -> Reply<T> {
         let file = self.file(handle)?;
         self.run(request, |cx| work(cx, &file))
+    }
+
+    fn write_file(
+        &self,
+        request: &Request,
+        handle: FileHandle,
+        data: &[u8],
+        offset: u64,
+        flags: WriteFlags,
+    ) -> Reply<usize> {
+        self.on_file(request, handle, |cx, file| {
+            write(cx, file, data, offset, flags)
+        })
     }
 
     fn node(&self, number: INodeNo) -> Reply<Node> {

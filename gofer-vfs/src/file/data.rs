@@ -37,10 +37,8 @@ impl File {
     /// Reads at `offset`; fewer bytes than asked are the end of the file.
     pub fn read_at(&self, cx: &Context<'_>, into: &mut [u8], offset: u64) -> Result<usize> {
         run("read", &self.path, || {
+            self.check_seekable()?;
             self.check_readable()?;
-            if !special::is_seekable(self.file_type()) {
-                return Err(Errno::ESPIPE.into());
-            }
             self.read_from(cx, into, offset)
         })
         .inspect(|n| self.moved(EventMask::ACCESS, *n))
@@ -157,11 +155,20 @@ impl File {
     /// error counts only if none did.
     pub fn write_at(&self, cx: &Context<'_>, from: &[u8], offset: u64) -> Result<usize> {
         run("write", &self.path, || {
+            self.check_seekable()?;
             self.check_writable()?;
-            if !special::is_seekable(self.file_type()) {
-                return Err(Errno::ESPIPE.into());
-            }
             Ok(self.write_to(cx, from, offset)?.0)
+        })
+        .inspect(|n| self.moved(EventMask::MODIFY, *n))
+    }
+
+    /// Writes pages that a cache above this has kept back: at `offset` whatever the file was opened
+    /// for, since what they hold has its place already.
+    pub fn write_back_at(&self, cx: &Context<'_>, from: &[u8], offset: u64) -> Result<usize> {
+        run("write", &self.path, || {
+            self.check_seekable()?;
+            self.check_writable()?;
+            Ok(self.place(cx, from, offset, false)?.0)
         })
         .inspect(|n| self.moved(EventMask::MODIFY, *n))
     }
@@ -191,6 +198,14 @@ impl File {
         }
     }
 
+    /// Comes before the question what the file was opened for, as in Linux.
+    fn check_seekable(&self) -> Res<()> {
+        match self.is_path() || special::is_seekable(self.file_type()) {
+            true => Ok(()),
+            false => Err(Errno::ESPIPE.into()),
+        }
+    }
+
     pub(super) fn check_writable(&self) -> Res<()> {
         if self.is_writable() {
             Ok(())
@@ -206,8 +221,21 @@ impl File {
         special::write_stream(cx, &*self.writer()?, from, self.blocks())
     }
 
-    /// Returns the bytes written and the offset after them (semantics 15.5, 16.6).
+    /// Returns the bytes written and the offset after them.
     pub(super) fn write_to(&self, cx: &Context<'_>, from: &[u8], offset: u64) -> Res<(usize, u64)> {
+        let regular = self.file_type() == FileType::Regular;
+        let appends = self.flags.contains(OpenFlags::APPEND) && regular;
+        self.place(cx, from, offset, appends)
+    }
+
+    /// Writes at `offset` or at the end (semantics 15.5, 16.6).
+    fn place(
+        &self,
+        cx: &Context<'_>,
+        from: &[u8],
+        offset: u64,
+        appends: bool,
+    ) -> Res<(usize, u64)> {
         if offset > OFFSET_MAX {
             return Err(Errno::EINVAL.into());
         }
@@ -215,8 +243,6 @@ impl File {
             return Ok((0, offset));
         }
         let inode = self.node.inode();
-        let appends =
-            self.flags.contains(OpenFlags::APPEND) && inode.file_type == FileType::Regular;
         let (_ends, route) = self.lock_ends(appends);
         let handle = self.writer()?;
         let offset = if appends {

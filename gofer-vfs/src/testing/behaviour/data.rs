@@ -33,6 +33,7 @@ cases![
     allocate_keeps_what_is_there: allocate,
     allocate_refuses_nonsense,
     one_byte_writes_add_up,
+    pages_written_back_have_their_place_in_a_file_that_appends,
 ];
 
 /// Bytes without a short period, so that a shifted or repeated block shows.
@@ -454,4 +455,20 @@ fn one_byte_writes_add_up(fx: &Fixture) -> CaseResult {
         file.write(&fs.cx(), std::slice::from_ref(byte))?;
     }
     same(&fs.read_all(&file)?, &content, "content")
+}
+
+fn pages_written_back_have_their_place_in_a_file_that_appends(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.create("f", "0123456789")?;
+    let file = fs.open("f", OpenFlags::RDWR | OpenFlags::APPEND)?;
+    check_eq!(
+        file.write_back_at(&fs.cx(), b"ab", 3)?,
+        2,
+        "bytes written back"
+    );
+    check_eq!(file.write_at(&fs.cx(), b"c", 0)?, 1, "bytes appended");
+    check_eq!(fx.served("f")?, b"012ab56789c", "content");
+    let reader = fs.open("f", OpenFlags::RDONLY)?;
+    check_errno!(reader.write_back_at(&fs.cx(), b"x", 0), EBADF);
+    Ok(())
 }
