@@ -157,7 +157,7 @@ impl File {
             if set.size.is_some() && !self.is_writable() {
                 return Err(Errno::EINVAL.into());
             }
-            self.learn_permissions(cx)?;
+            self.learn_permissions(cx, set)?;
             let handle = if self.is_writable() {
                 Some(self.writer()?)
             } else {
@@ -169,11 +169,13 @@ impl File {
 
     /// Where others change files, who may change attributes, and what mode comes of it, must not
     /// rest on old news. A walk asks for the attributes along the way; a descriptor has to.
-    fn learn_permissions(&self, cx: &Context<'_>) -> Res<()> {
+    fn learn_permissions(&self, cx: &Context<'_>, set: &SetAttr) -> Res<()> {
         let inode = self.node.inode();
         let may_all = cx.creds.caps.contains(Caps::FOWNER | Caps::CHOWN);
         let privileged = inode.attr().mode & (S_ISUID | S_ISGID) != 0;
-        if !inode.sb.mode.must_revalidate() || (may_all && !privileged) {
+        // Only an owner that it has not got already is sent.
+        let owner = set.uid.is_some() || set.gid.is_some();
+        if !inode.sb.mode.must_revalidate() || (may_all && !privileged && !owner) {
             return Ok(());
         }
         inode.refresh(cx, &*self.node.remote(), self.own.as_deref())

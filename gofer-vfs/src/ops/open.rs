@@ -213,6 +213,8 @@ impl Filesystem {
             }
             FileType::Symlink => Err(Errno::ELOOP.into()),
             FileType::Socket => Err(Errno::ENXIO.into()),
+            // Neither for reading nor for writing (fifo(7) knows no other end).
+            FileType::Fifo if flags.access_bits() == 3 => Err(Errno::EINVAL.into()),
             FileType::Fifo | FileType::CharDevice | FileType::BlockDevice => {
                 let own = special::open(cx, &node, wanted(flags), flags)?;
                 Ok(File::new(node, flags, Some(own), path))

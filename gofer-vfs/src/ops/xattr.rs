@@ -97,7 +97,7 @@ fn check(cx: &Context<'_>, node: &Node, name: &[u8], write: bool) -> Res<()> {
     };
     if !name.starts_with(USER) {
         // Linux asks whether the caller may before it looks who knows the namespace.
-        check_access(cx.creds, &attr, want)?;
+        allow(cx, node, want)?;
         return Err(Errno::EOPNOTSUPP.into());
     }
     if !matches!(attr.file_type, FileType::Regular | FileType::Directory) {
@@ -107,8 +107,19 @@ fn check(cx: &Context<'_>, node: &Node, name: &[u8], write: bool) -> Res<()> {
     if write && sticky && !acts_as_owner(cx.creds, &attr) {
         return Err(Errno::EPERM.into());
     }
-    check_access(cx.creds, &attr, want)?;
-    Ok(())
+    allow(cx, node, want)
+}
+
+/// In shared mode no refusal rests on old news.
+fn allow(cx: &Context<'_>, node: &Node, want: AccessMask) -> Res<()> {
+    let inode = node.inode();
+    if check_access(cx.creds, &inode.attr(), want).is_ok() {
+        return Ok(());
+    }
+    if node.sb().mode.must_revalidate() {
+        inode.refresh(cx, &*node.remote(), None)?;
+    }
+    Ok(check_access(cx.creds, &inode.attr(), want)?)
 }
 
 /// See [`Filesystem::get_xattr`].

@@ -346,6 +346,11 @@ mod needs {
         )
     }
 
+    pub fn shared_xattrs(fx: &Fixture) -> Applies {
+        xattrs(fx)?;
+        sharing(fx)
+    }
+
     pub fn empty_xattrs(fx: &Fixture) -> Applies {
         xattrs(fx)?;
         let plain = fx.fs.capabilities().protocol == "9P2000.L";

@@ -1,6 +1,6 @@
 //! A tree that others change: what they do shows at the next look (semantics 6).
 
-use super::client::mode_of;
+use super::client::{mode_of, owner_of};
 use super::{CaseResult, Fixture};
 use crate::attr::FileType;
 use crate::flags::OpenFlags;
@@ -465,6 +465,10 @@ fn descriptors_follow_outside_changes_of_the_owner(fx: &Fixture) -> CaseResult {
     check_eq!(fx.outside.stat(b"f")?.attr.mode, 0o600, "mode");
     fx.outside.chown(b"f", 0, 0)?;
     check_errno!(file.set_attr(&user.cx(), &mode_of(0o644)), EPERM);
+    // It was told of this owner before.
+    file.set_attr(&fs.cx(), &owner_of(1000, 1000))?;
+    let attr = fx.outside.stat(b"f")?.attr;
+    check_eq!((attr.uid, attr.gid), (1000, 1000), "owner");
     Ok(())
 }
 

@@ -21,6 +21,7 @@ cases![
     a_fifo_the_server_refuses_is_kept_here: no_fifos,
     a_mount_point_is_a_directory_like_others,
     an_open_fifo_is_no_error_of_a_sync: fifos,
+    a_fifo_is_opened_for_one_end_or_both,
     connecting_to_a_file_that_is_no_socket_is_refused,
     a_bound_socket_is_reached_by_its_name,
 ];
@@ -243,6 +244,20 @@ fn an_open_fifo_is_no_error_of_a_sync(fx: &Fixture) -> CaseResult {
     c.mkfifo("p")?;
     match c.open("p", OpenFlags::RDWR | OpenFlags::NONBLOCK) {
         Ok(_fifo) => c.fs.sync(&c.cx())?,
+        // Some servers make fifos and open none.
+        Err(error) => check_eq!(error.errno(), crate::Errno::EPERM, "opening it"),
+    }
+    Ok(())
+}
+
+fn a_fifo_is_opened_for_one_end_or_both(fx: &Fixture) -> CaseResult {
+    let c = fx.root();
+    c.mkfifo("p")?;
+    let neither = OpenFlags::WRONLY | OpenFlags::RDWR;
+    check_errno!(c.open("p", neither | OpenFlags::NONBLOCK), EINVAL);
+    match c.open("p", OpenFlags::NONBLOCK) {
+        // Linux asks where before it asks whether.
+        Ok(fifo) => check_errno!(fifo.write_at(&c.cx(), b"", 0), ESPIPE),
         // Some servers make fifos and open none.
         Err(error) => check_eq!(error.errno(), crate::Errno::EPERM, "opening it"),
     }

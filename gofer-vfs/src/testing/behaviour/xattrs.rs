@@ -20,6 +20,7 @@ cases![
     user_xattrs_are_for_files_and_directories: xattrs,
     xattrs_need_permission: xattrs,
     xattrs_of_no_namespace_need_permission_first: xattrs,
+    xattrs_through_a_descriptor_follow_outside_permission: shared_xattrs,
 ];
 
 const NAME: &[u8] = b"user.test";
@@ -221,5 +222,18 @@ fn xattrs_of_no_namespace_need_permission_first(fx: &Fixture) -> CaseResult {
         check_errno!(put(&fs, "f", name, b"x"), EOPNOTSUPP);
     }
     check_errno!(put(&user, "f", b"security.a", b"x"), EOPNOTSUPP);
+    Ok(())
+}
+
+fn xattrs_through_a_descriptor_follow_outside_permission(fx: &Fixture) -> CaseResult {
+    let (fs, user) = (fx.root(), fx.user());
+    fs.create("f", "")?;
+    fs.chmod("f", 0o600)?;
+    let file = fs.open("f", OpenFlags::RDWR)?;
+    let put = || file.set_xattr(&user.cx(), NAME, b"x", XattrFlags::empty());
+    check_errno!(put(), EACCES);
+    fx.outside.chmod(b"f", 0o666)?;
+    put()?;
+    check_eq!(file.get_xattr(&user.cx(), NAME, ROOM)?, b"x", "value");
     Ok(())
 }
