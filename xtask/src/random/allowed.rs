@@ -18,7 +18,12 @@ pub fn may_refuse(scope: &Scope, op: &Op, found: &Outcome) -> bool {
         // What lies behind the range cannot move under a mapping of cached pages.
         Op::Allocate(_, mode, ..) => {
             let moving = AllocMode::COLLAPSE_RANGE | AllocMode::INSERT_RANGE;
-            mode.intersects(moving) && *errno == Errno::EBUSY
+            // The kernel asks no mount of its to move ranges.
+            let refusal = match scope.kernel {
+                true => Errno::EOPNOTSUPP,
+                false => Errno::EBUSY,
+            };
+            mode.intersects(moving | AllocMode::UNSHARE_RANGE) && *errno == refusal
         }
         // These messages of lisafs are about a name, and servers refuse one that is gone.
         Op::SetXattr(Target::Slot(_), ..)

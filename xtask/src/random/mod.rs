@@ -1,8 +1,10 @@
 //! Random operations on a mount and on a plain directory beside it: what calls return, contents
 //! and attributes have to be the same, whoever else works on the tree.
 //!
-//! - [`op`]: operations and what comes of them; [`strategy`]: sequences of them.
-//! - [`client`]: on a mount within this process; [`host`]: by system calls.
+//! - [`op`]: operations and what comes of them; [`strategy`]: sequences of them;
+//!   [`sequences`]: by their seeds.
+//! - [`client`]: on a mount within this process; [`host`]: by system calls; [`mounted`]: by system
+//!   calls on a mount of the kernel's.
 //! - [`world`]: a sequence on both; [`survey`]: all there is in a tree.
 //! - [`allowed`]: in what they may differ.
 //!
@@ -11,29 +13,31 @@
 mod allowed;
 mod client;
 mod host;
+pub mod mounted;
 mod op;
 mod open;
+mod sequences;
 mod strategy;
 mod survey;
 mod world;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gofer_vfs::testing::behaviour::{Case, CaseResult, Failure, Fixture, Mounter, Remount};
 use gofer_vfs::{Credentials, Filesystem};
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use tempfile::TempDir;
 
 use crate::matrix;
 use crate::suite::Options;
 use crate::watchdog::{self, End};
 use client::Mounted;
+use host::HostTree;
 use op::Side as _;
+use sequences::{PATIENCE, Plan, Seeds};
 use strategy::{Scope, Sequence};
-use world::Client;
+use world::{Client, World};
 
 /// The case that the matrix runs beside the behaviour suite.
 pub const CASES: &[Case] = &[Case {
@@ -42,17 +46,8 @@ pub const CASES: &[Case] = &[Case {
     run,
 }];
 
-/// Sequences in each cell of the matrix in CI; the second where each mount needs a process.
-const SEQUENCES: (u64, u64) = (60, 15);
-
-/// Steps of a sequence, at most.
-const STEPS: usize = 40;
-
-/// How long one sequence may take: it has hung.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How long a failing sequence is made shorter, in milliseconds.
-const SHRINKING: u32 = 8_000;
+/// Sequences where each mount needs a process.
+const FEW: u64 = 15;
 
 /// Options of `cargo xtask random`.
 #[derive(clap::Args, Debug)]
@@ -64,7 +59,7 @@ pub struct Random {
     #[arg(long, default_value_t = 1000)]
     sequences: u64,
     /// Steps of a sequence, at most
-    #[arg(long, default_value_t = STEPS)]
+    #[arg(long, default_value_t = Plan::for_ci().steps)]
     steps: usize,
     /// Seconds for which a failing sequence is made shorter
     #[arg(long, default_value_t = 30)]
@@ -74,16 +69,6 @@ pub struct Random {
     keep_going: bool,
     #[command(flatten)]
     options: Options,
-}
-
-/// Which sequences are run.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    seed: u64,
-    sequences: u64,
-    steps: usize,
-    shrinking: u32,
-    keep_going: bool,
 }
 
 /// What the command line says; nothing in CI.
@@ -128,21 +113,22 @@ fn applies(fx: &Fixture) -> Result<(), &'static str> {
 
 fn run(fx: &Fixture) -> CaseResult {
     let per_process = matches!(fx.fs.options().trans, gofer_vfs::Trans::Fd { .. });
-    let plan = PLAN.get().copied().unwrap_or(Plan {
-        seed: 0,
-        sequences: if per_process {
-            SEQUENCES.1
-        } else {
-            SEQUENCES.0
+    let plan = PLAN.get().copied().unwrap_or_else(|| match per_process {
+        true => Plan {
+            sequences: FEW,
+            ..Plan::for_ci()
         },
-        steps: STEPS,
-        shrinking: SHRINKING,
-        keep_going: false,
+        false => Plan::for_ci(),
     });
     let place = Place::new(fx).map_err(|error| Failure::new(format!("{error:#}")))?;
     let mut failures = Vec::new();
-    for seed in plan.seed..plan.seed.saturating_add(plan.sequences) {
-        if let Err(why) = place.check(seed, &plan) {
+    let seeds = Seeds {
+        cell: &place.cell,
+        scope: place.scope,
+    };
+    for seed in plan.seeds() {
+        let checked = seeds.check(seed, &plan, &|sequence| place.check(sequence));
+        if let Err(why) = checked {
             failures.push(why);
             if !plan.keep_going {
                 break;
@@ -161,7 +147,6 @@ struct Place {
     served: PathBuf,
     twin: TempDir,
     scope: Scope,
-    /// Tells cells apart: each has sequences of its own.
     cell: String,
 }
 
@@ -171,6 +156,7 @@ impl Place {
         let plain = capabilities.protocol == "9P2000.L";
         let scope = Scope {
             mode: fx.mode,
+            kernel: false,
             owners: capabilities.owner_on_create,
             fifos: fx.server.makes_fifos,
             // Servers have to be told to, and of ours only these are.
@@ -179,6 +165,7 @@ impl Place {
             rename_flags: capabilities.rename_flags,
             finds_holes: fx.fs.options().lisafs,
             by_name: fx.fs.options().lisafs,
+            private_pages: fx.fs.options().force_page_cache && fx.mode.must_revalidate(),
             xattrs: capabilities.xattrs && fx.outside.supports_xattrs(),
             old_modes: plain,
             empty_xattrs: !plain,
@@ -194,41 +181,7 @@ impl Place {
         })
     }
 
-    /// Runs the sequence of one seed, and shorter ones if it fails.
-    fn check(&self, seed: u64, plan: &Plan) -> Result<(), String> {
-        let config = Config {
-            cases: 1,
-            failure_persistence: None,
-            max_shrink_time: plan.shrinking,
-            max_shrink_iters: 20_000,
-            ..Config::default()
-        };
-        let mut runner = TestRunner::new_with_rng(config, self.rng(seed));
-        let strategy = strategy::sequence(self.scope, plan.steps);
-        let end = runner.run(&strategy, |sequence| {
-            self.check_one(&sequence).map_err(TestCaseError::fail)
-        });
-        match end {
-            Ok(()) => Ok(()),
-            Err(TestError::Fail(why, sequence)) => {
-                let steps = world::describe(&sequence);
-                Err(format!("seed {seed}: {why}\n{steps}"))
-            }
-            Err(TestError::Abort(why)) => Err(format!("seed {seed}: {why}")),
-        }
-    }
-
-    fn rng(&self, seed: u64) -> TestRng {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        for (at, byte) in self.cell.bytes().enumerate() {
-            let place = &mut bytes[8 + at % 24];
-            *place = place.rotate_left(3) ^ byte;
-        }
-        TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
-    }
-
-    fn check_one(&self, sequence: &Sequence) -> Result<(), String> {
+    fn check(&self, sequence: &Sequence) -> Result<(), String> {
         let (mounter, scope) = (self.mounter.clone(), self.scope);
         let (served, twin) = (self.served.clone(), self.twin.path().to_path_buf());
         let sequence = sequence.clone();
@@ -250,16 +203,30 @@ fn check_within(
     twin: &Path,
     mounter: &Mounter,
 ) -> Result<(), String> {
-    let mount = |sequence: &Sequence| -> Result<Box<dyn Client>> {
+    let begin = || -> Result<World<'_>> {
+        let mut trees = Vec::new();
+        for dir in [served, twin] {
+            host::clear(dir, sequence.root_mode)?;
+            let mut tree = HostTree::new(dir)?;
+            if sequence.populated {
+                world::population(&mut tree)?;
+            }
+            trees.push(tree);
+        }
+        let (Some(twin), Some(served)) = (trees.pop(), trees.pop()) else {
+            bail!("there are two trees");
+        };
         let how = Remount {
             dentry_cache_limit: sequence.dentry_limit,
             page_cache_limit: sequence.page_limit,
             ..Remount::default()
         };
         let fs: Filesystem = mounter(&how).map_err(anyhow::Error::msg)?;
-        Ok(Box::new(Mounted::new(&fs)))
+        let client = Box::new(Mounted::new(&fs));
+        Ok(World::new(scope, sequence, client, served, twin))
     };
-    world::check(sequence, scope, served, twin, &mount)
+    let world = begin().map_err(|error| format!("cannot begin: {error:#}"))?;
+    world.run(sequence)
 }
 
 impl Client for Mounted {

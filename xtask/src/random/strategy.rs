@@ -12,6 +12,8 @@ use super::op::{Data, MapKind, Op, PAGE, Path, SLOTS, Seek, Step, Target, Time, 
 pub struct Scope {
     /// Its mode.
     pub mode: InteropMode,
+    /// It is one of the kernel's.
+    pub kernel: bool,
     /// New files have the owner asked for; if not, only root makes files.
     pub owners: bool,
     /// The server makes fifos.
@@ -26,6 +28,8 @@ pub struct Scope {
     pub finds_holes: bool,
     /// Messages about attributes name a file, rather than an open one.
     pub by_name: bool,
+    /// Pages are cached although others work on the files: mappings do not show what they do.
+    pub private_pages: bool,
     /// There are extended attributes.
     pub xattrs: bool,
     /// A directory has bits for its owner or its group.

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use gofer_vfs::{FileType, Timestamp};
 
 use super::allowed;
-use super::host::{HostTree, clear};
+use super::host::HostTree;
 use super::op::{Answer, Data, Op, Outcome, SLOTS, Seek, Side, Step, Target, Time, User};
 use super::open::Open;
 use super::strategy::{Scope, Sequence};
@@ -20,29 +19,8 @@ pub trait Client: Side {
     fn end(self: Box<Self>) -> Result<(), String>;
 }
 
-/// Mounts the served directory for one sequence.
-pub type Mount<'m> = &'m dyn Fn(&Sequence) -> Result<Box<dyn Client>>;
-
-/// Runs `sequence` on a mount of `served` and on `twin`, two directories of one file system that
-/// hold nothing to be kept. The error tells of the first difference.
-pub fn check(
-    sequence: &Sequence,
-    scope: &Scope,
-    served: &Path,
-    twin: &Path,
-    mount: Mount<'_>,
-) -> Result<(), String> {
-    let mut world = World::new(sequence, scope, served, twin, mount)
-        .map_err(|error| format!("cannot begin: {error:#}"))?;
-    for (number, step) in sequence.steps.iter().enumerate() {
-        world
-            .step(step)
-            .map_err(|why| format!("step {number}: {why}"))?;
-    }
-    world.finish()
-}
-
-struct World<'w> {
+/// Two trees at work on one sequence.
+pub struct World<'w> {
     scope: &'w Scope,
     client: Box<dyn Client>,
     served: HostTree,
@@ -54,37 +32,43 @@ struct World<'w> {
     atimes: bool,
     /// There has been a fifo.
     fifos: bool,
+    /// Ranges were allocated and not written: whether those are data depends on what of them the
+    /// host has in memory.
+    unwritten: bool,
 }
 
 impl<'w> World<'w> {
-    fn new(
-        sequence: &Sequence,
+    /// A `client` of what is `served`, and the `twin` of that: two directories of one file system,
+    /// with the same in them.
+    pub fn new(
         scope: &'w Scope,
-        served: &Path,
-        twin: &Path,
-        mount: Mount<'_>,
-    ) -> Result<World<'w>> {
-        let begin = |dir: &Path| -> Result<HostTree> {
-            clear(dir, sequence.root_mode)?;
-            let mut tree = HostTree::new(dir)?;
-            if sequence.populated {
-                for op in population() {
-                    let done = tree.run(User::Root, &op);
-                    done.map_err(|errno| anyhow!("{op:?}: {errno:?}"))?;
-                }
-            }
-            Ok(tree)
-        };
-        Ok(World {
+        sequence: &Sequence,
+        client: Box<dyn Client>,
+        served: HostTree,
+        twin: HostTree,
+    ) -> World<'w> {
+        World {
             scope,
-            served: begin(served)?,
-            twin: begin(twin)?,
-            client: mount(sequence)?,
+            client,
+            served,
+            twin,
             open: Open::default(),
             changed: HashMap::new(),
-            atimes: sequence.dentry_limit.is_none() || !scope.mode.client_clock(),
+            // The kernel stamps no access of a mount, a mapping for one.
+            atimes: !scope.kernel
+                && (sequence.dentry_limit.is_none() || !scope.mode.client_clock()),
             fifos: false,
-        })
+            unwritten: false,
+        }
+    }
+
+    /// Runs it. The error tells of the first difference.
+    pub fn run(mut self, sequence: &Sequence) -> Result<(), String> {
+        for (number, step) in sequence.steps.iter().enumerate() {
+            self.step(step)
+                .map_err(|why| format!("step {number}: {why}"))?;
+        }
+        self.finish()
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -97,6 +81,11 @@ impl<'w> World<'w> {
                 }
             }
             Step::Other(op) => {
+                if self.scope.private_pages {
+                    for map in 0..SLOTS {
+                        self.client_does(User::Root, &Op::Unmap(map))?;
+                    }
+                }
                 let expected = self.twin.run(User::Root, op);
                 let found = self.served.run(User::Root, op);
                 self.note(op, &found);
@@ -105,26 +94,44 @@ impl<'w> World<'w> {
                         "past the client: found {found:?}, expected {expected:?}"
                     ));
                 }
-                self.look_at_root()
+                self.look_at_root()?;
+                // Set-ID bits are taken away by what is known of them.
+                let modes = matches!(op, Op::Chmod(..) | Op::Chown(..));
+                if modes || self.scope.kernel {
+                    self.look_at_files()?;
+                }
+                Ok(())
             }
         }
     }
 
     fn client_does(&mut self, user: User, op: &Op) -> Result<(), String> {
+        if self.scope.kernel && matches!(op, Op::Utimes(..)) {
+            // The kernel sends pages of mappings when it likes to, and they stamp the file.
+            for map in 0..SLOTS {
+                self.client_does(User::Root, &Op::MapSync(map))?;
+            }
+        }
         let found = self.client.run(user, op);
         if allowed::may_refuse(self.scope, op, &found) {
             return Ok(());
         }
         let expected = self.twin.run(user, op);
+        if let Op::MapWrite(map, ..) = op {
+            // The host stamps a file when a page of it is first written to since it was clean; a
+            // client does each time.
+            let _ = self.twin.run(User::Root, &Op::MapSync(*map));
+        }
         if self.agrees(&found) == self.agrees(&expected) {
             self.open.note(op, &found);
             self.note(op, &found);
-            if let (Op::Allocate(slot, ..), Err(_)) = (op, &found) {
+            if let Op::Allocate(slot, ..) = op {
                 return self.mend_stamps(*slot);
             }
             return self.check_time(&found);
         }
-        if !allowed::is_coarser(self.scope, op, &found, &expected) {
+        let unclear = self.unwritten && matches!(op, Op::Seek(_, Seek::Data | Seek::Hole, _));
+        if !unclear && !allowed::is_coarser(self.scope, op, &found, &expected) {
             return Err(format!("found {found:?}, expected {expected:?}"));
         }
         // They stand at different places now.
@@ -134,8 +141,8 @@ impl<'w> World<'w> {
         }
     }
 
-    /// The host stamps a file before it looks whether it can move ranges of it, and takes set-ID
-    /// bits away. That of a refusal is no example.
+    /// The host stamps a file and takes set-ID bits away before it looks whether there is anything
+    /// to allocate, or that it can. A client does so where something changes (semantics 13.6).
     fn mend_stamps(&mut self, slot: usize) -> Result<(), String> {
         let stat = self.twin.run(User::Root, &Op::Stat(Target::Slot(slot)));
         let Ok(Answer::Facts(facts)) = stat else {
@@ -158,9 +165,12 @@ impl<'w> World<'w> {
 
     fn note(&mut self, op: &Op, found: &Outcome) {
         self.fifos |= matches!(op, Op::Mkfifo(..)) && found.is_ok();
+        self.unwritten |= matches!(op, Op::Allocate(..)) && found.is_ok();
         // A time of access that was not sent goes with the dentry (semantics 13.6).
         let forgets = matches!(op, Op::DropCaches) || allowed::leaves_atime(op, found);
         self.atimes &= !(self.scope.mode.client_clock() && forgets);
+        // And what is read from pages that are kept the server hears nothing of.
+        self.atimes &= !(self.scope.private_pages && matches!(op, Op::Map(..)));
     }
 
     /// The time of the last change never goes back.
@@ -185,7 +195,15 @@ impl<'w> World<'w> {
     /// something: a path that starts there sees no older root than this.
     fn look_at_root(&mut self) -> Result<(), String> {
         let root = Op::Stat(Target::Path("/".to_owned()));
-        self.step(&Step::Client(User::Root, root))
+        self.client_does(User::Root, &root)
+    }
+
+    /// The kernel keeps to the size of an open file until it is asked for it.
+    fn look_at_files(&mut self) -> Result<(), String> {
+        for slot in 0..SLOTS {
+            self.client_does(User::Root, &Op::Stat(Target::Slot(slot)))?;
+        }
+        Ok(())
     }
 
     /// Leaves out what has no meaning that two trees could share.
@@ -275,6 +293,10 @@ impl<'w> World<'w> {
         let synced = client.run(User::Root, &Op::SyncAll);
         synced.map_err(|errno| format!("sync: {errno:?}"))?;
         self.client.end()?;
+        if self.scope.kernel && self.scope.mode.may_defer_writes() {
+            // Nothing tells a mount of the kernel's that all is to be sent.
+            return Ok(());
+        }
         // A time of access alone is not sent (semantics 13.6).
         let atimes = atimes && !self.scope.mode.client_clock();
         let (served, twin) = (&mut self.served, &mut self.twin);
@@ -297,11 +319,11 @@ fn compare(
     differs.map_or(Ok(()), |why| Err(format!("{what}: {why}")))
 }
 
-/// Some files of several owners, links and directories.
-fn population() -> Vec<Op> {
+/// Makes some files of several owners, links and directories.
+pub fn population(tree: &mut HostTree) -> Result<()> {
     let path = |text: &str| text.to_owned();
     let data = |first, len| Data { first, len };
-    vec![
+    let ops = [
         Op::Mkdir(path("a"), 0o755),
         Op::Put(path("a/b"), data(1, 5000)),
         Op::Symlink(path("../b"), path("a/c")),
@@ -312,7 +334,12 @@ fn population() -> Vec<Op> {
         Op::Chown(Target::Path(path("c")), Some(1000), Some(1000)),
         Op::Link(Target::Path(path("a/b")), path("c/a")),
         Op::Symlink(path("c"), path("d")),
-    ]
+    ];
+    for op in ops {
+        let done = tree.run(User::Root, &op);
+        done.map_err(|errno| anyhow!("{op:?}: {errno:?}"))?;
+    }
+    Ok(())
 }
 
 /// A sequence as people read it.

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 use crate::matrix::Protocol;
 use crate::outcome::{CaseResult, CellResult, CellState, Outcome, Verdict};
+use crate::random::mounted::Place;
 use crate::suite::{self, Options, Selection};
 use crate::workspace::{self, Profile};
 use mounted::Mounted;
@@ -58,7 +59,10 @@ struct Bench<'b> {
     dir: &'b Path,
     /// Where it may keep things: on the host.
     scratch: &'b Path,
+    /// What is mounted, on the host.
+    served: &'b Path,
     protocol: Protocol,
+    mode: InteropMode,
     /// The short form is asked for.
     short: bool,
 }
@@ -81,6 +85,11 @@ const CASES: &[Case] = &[
         name: "fsx",
         short: true,
         run: fsx::run,
+    },
+    Case {
+        name: "random",
+        short: true,
+        run: random,
     },
     Case {
         name: "fio-verify",
@@ -118,6 +127,20 @@ const CASES: &[Case] = &[
         run: programs::cargo_build,
     },
 ];
+
+/// Random operations, as on the host beside it.
+fn random(bench: &Bench<'_>) -> Result<()> {
+    let beside = bench.scratch.join("twins");
+    std::fs::create_dir(&beside)?;
+    let place = Place {
+        mount: bench.dir,
+        served: bench.served,
+        beside: &beside,
+        protocol: bench.protocol,
+        mode: bench.mode,
+    };
+    place.run(if bench.short { 30 } else { 500 })
+}
 
 /// Runs what `suites` chooses and shows it, or lists it.
 pub fn run(suites: &Suites) -> Result<()> {
@@ -260,7 +283,9 @@ fn run_case(
         tools,
         dir: mounted.dir(),
         scratch: &scratch,
+        served: mounted.served(),
         protocol: plan.protocol,
+        mode: plan.mode,
         short: suites.short,
     });
     let ended = mounted.end();

@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Mounted {
     program: PathBuf,
     dir: PathBuf,
+    tree: PathBuf,
     pid_file: PathBuf,
     log_file: PathBuf,
     /// The file system below: a mount has another.
@@ -38,6 +39,7 @@ impl Mounted {
         let mut mounted = Mounted {
             program: program.to_owned(),
             dir: base.join("mount"),
+            tree: tree.clone(),
             pid_file: base.join("pid"),
             log_file: base.join("log"),
             below: fs::metadata(base)?.dev(),
@@ -74,6 +76,11 @@ impl Mounted {
     /// The root of the mount.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What is mounted.
+    pub(super) fn served(&self) -> &Path {
+        &self.tree
     }
 
     /// Unmounts and waits for the process behind it. An error if it is in use, or something went
