@@ -1,13 +1,14 @@
 //! Target of saved images: a file that anybody may have written is restored over a server.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use gofer_vfs::saving::{check_image, seal_image};
 use gofer_vfs::testing::Outside;
 use gofer_vfs::testing::mem_remote::{MemConfig, MemServer};
 use gofer_vfs::{
-    At, Context, Credentials, File, Filesystem, Follow, Keep, MountFlags, MountOptions, OpenFlags,
-    Trans, Verify,
+    At, Context, Credentials, Device, EventMask, File, FileType, Filesystem, Follow, Keep,
+    MountFlags, MountOptions, OpenFlags, SocketType, Trans, Verify,
 };
 
 use crate::input::check_line;
@@ -45,6 +46,18 @@ pub fn restore(input: &[u8]) {
                 let _ = file.stat(&cx);
                 let _ = file.read_at(&cx, &mut [0; 64], 0);
                 let _ = file.write_at(&cx, b"x", 0);
+                let _ = file.read_dir(&cx, &mut |_| ControlFlow::Continue(()));
+                // What has no offsets may wait for its other end.
+                if file.flags().contains(OpenFlags::NONBLOCK) {
+                    let _ = file.read(&cx, &mut [0; 64]);
+                    let _ = file.write(&cx, b"x");
+                }
+            }
+            for (_, notifier) in &restored.notifiers {
+                let _ = notifier.try_read(usize::MAX);
+            }
+            for (_, listener) in &restored.listeners {
+                let _ = listener.try_accept(&cx);
             }
             for (_, node) in &restored.nodes {
                 let _ = restored.fs.stat(&cx, At::new(node, b"d/f"), Follow::Yes);
@@ -83,7 +96,12 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let server = server();
     let creds = Credentials::root();
     let cx = Context::new(&creds);
-    let remote = Arc::new(server.connect(MemConfig::like_lisafs()));
+    // Fifos and sockets are this client's alone.
+    let config = MemConfig {
+        makes_fifos: false,
+        ..MemConfig::like_lisafs()
+    };
+    let remote = Arc::new(server.connect(config));
     let options = MountOptions::new(Trans::Fd { rfd: 0, wfd: 0 });
     let mut image = Vec::new();
     let saved = Filesystem::mount(remote, options, MountFlags::default()).and_then(|fs| {
@@ -92,9 +110,24 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         let (file, gone): (File, File) = (open(b"d/f")?, open(b"gone")?);
         fs.unlink(&cx, At::new(&root, b"gone"))?;
         let node = file.node().clone();
+        let at = |path: &'static [u8]| At::new(&root, path);
+        let (fifo, device) = (FileType::Fifo, Device::default());
+        fs.mknod(&cx, at(b"d/p"), fifo, 0o600, device)?;
+        let flags = OpenFlags::RDWR | OpenFlags::NONBLOCK;
+        let pipe = fs.open(&cx, at(b"d/p"), flags, 0)?;
+        pipe.write(&cx, b"waits")?;
+        let dir = fs.open(&cx, at(b"d"), OpenFlags::DIRECTORY, 0)?;
+        dir.read_dir_at(&cx, 2, &mut |_| ControlFlow::Break(()))?;
+        let socket = fs.bind(&cx, at(b"s"), SocketType::Stream, 0o600)?;
+        socket.listen(&cx, 1)?;
+        let notifier = fs.notifier()?;
+        notifier.add(&cx, at(b"d"), EventMask::ALL)?;
+        drop(fs.open(&cx, at(b"d/f"), OpenFlags::RDONLY, 0)?);
         let keep = Keep {
-            files: &[(1, &file), (2, &gone)],
+            files: &[(1, &file), (2, &gone), (4, &pipe), (5, &dir)],
             nodes: &[(3, &node)],
+            notifiers: &[(6, &notifier)],
+            listeners: &[(7, &socket)],
         };
         fs.checkpoint(&cx, &keep, &mut image)
     });

@@ -91,9 +91,14 @@ impl Listing {
 
     /// Whether `name` is in the directory (semantics 25.5).
     pub(crate) fn contains(&self, name: &[u8]) -> bool {
+        self.position(name).is_some()
+    }
+
+    /// Where `name` is.
+    fn position(&self, name: &[u8]) -> Option<u32> {
         let index = self.index.get_or_init(|| self.make_index());
         let is = |&at: &u32| self.name(at) == name;
-        index.find(hash(name), is).is_some()
+        index.find(hash(name), is).copied()
     }
 
     fn name(&self, at: u32) -> &[u8] {
@@ -120,15 +125,34 @@ impl Listing {
 pub(crate) struct Stream {
     snapshot: Option<Arc<Listing>>,
     pub(crate) offset: u64,
+    /// The name before the place where another listing stood: this one goes on behind it.
+    after: Option<Box<[u8]>>,
 }
 
 impl Stream {
     /// Moves to `offset`; to the start means to look again.
     pub(crate) fn seek(&mut self, offset: u64, rewind: bool) {
         self.offset = offset;
+        self.after = None;
         if rewind && offset == 0 {
             self.snapshot = None;
         }
+    }
+
+    /// The name before the current offset, if it is known.
+    pub(crate) fn name_before(&self) -> Option<&[u8]> {
+        let index = usize::try_from(self.offset.checked_sub(3)?).ok()?;
+        let listed = self
+            .snapshot
+            .as_ref()
+            .and_then(|listing| listing.get(index));
+        listed.map(|entry| entry.1).or(self.after.as_deref())
+    }
+
+    /// Goes on behind `name` in a listing that is yet to be read, or at `offset` if it is gone.
+    pub(crate) fn go_on(&mut self, offset: u64, name: &[u8]) {
+        self.offset = offset;
+        self.after = (!name.is_empty()).then(|| name.into());
     }
 
     /// Emits entries from the current offset until there are no more or `each` breaks; the entry
@@ -146,6 +170,11 @@ impl Stream {
             Some(snapshot) => snapshot.clone(),
             None => self.snapshot.insert(snapshot(cx, node)?).clone(),
         };
+        if let Some(name) = self.after.take()
+            && let Some(at) = snapshot.position(&name)
+        {
+            self.offset = u64::from(at) + 3;
+        }
         let parent = node.parent();
         let above = parent.as_ref().unwrap_or(node);
         loop {

@@ -139,7 +139,7 @@ impl Filesystem {
 }
 
 impl Notifier {
-    fn sb(&self) -> &Arc<Superblock> {
+    pub(crate) fn sb(&self) -> &Arc<Superblock> {
         self.fs.sb()
     }
 

@@ -517,7 +517,7 @@ pub trait RemoteHandle: Any + Send + Sync {
 }
 
 /// A Unix socket bound on the server.
-pub trait RemoteSocket: Send + Sync {
+pub trait RemoteSocket: Any + Send + Sync {
     /// listen(2).
     fn listen(&self, call: &Call<'_>, backlog: u32) -> RemoteResult<()>;
     /// accept(2). Never waits: `EAGAIN`; [`RemoteSocket::poll_fd`] tells when to try again.

@@ -20,6 +20,8 @@ use crate::dentry::Node;
 use crate::error::{Errno, Error, printable};
 use crate::file::File;
 use crate::filesystem::Filesystem;
+use crate::notify::Notifier;
+use crate::socket::Listener;
 
 pub use image::ImageError;
 
@@ -33,6 +35,10 @@ pub struct Keep<'a> {
     pub files: &'a [(u64, &'a File)],
     /// Places in the tree, such as a current directory.
     pub nodes: &'a [(u64, &'a Node)],
+    /// Queues of events, with their watches.
+    pub notifiers: &'a [(u64, &'a Notifier)],
+    /// Sockets of this client alone. Who waits to be let in is not saved.
+    pub listeners: &'a [(u64, &'a Listener)],
 }
 
 /// What must be on the server as it was, beside the types of all files.
@@ -66,6 +72,10 @@ pub struct Restored {
     pub files: Vec<(u64, File)>,
     /// The places, likewise.
     pub nodes: Vec<(u64, Node)>,
+    /// The queues of events, likewise. A watch whose file is not there any more is told as gone.
+    pub notifiers: Vec<(u64, Notifier)>,
+    /// The bound sockets, likewise.
+    pub listeners: Vec<(u64, Listener)>,
 }
 
 /// Why an image was not restored. Nothing was changed on the server.

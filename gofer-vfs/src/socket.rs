@@ -12,6 +12,7 @@ use crate::permissions::{AccessMask, check_access};
 use crate::remote::{RemoteSocket, SocketType};
 use crate::special;
 use crate::superblock::{Failure, Res};
+use crate::synthetic::LocalSocket;
 
 /// A socket that was bound to a name. Its file stays known, so that connecting goes on to work,
 /// until this is dropped.
@@ -71,6 +72,18 @@ fn connect(cx: &Context<'_>, node: &Node, kind: SocketType) -> Res<OwnedFd> {
 }
 
 impl Listener {
+    /// One that came back.
+    pub(crate) fn again(node: Node, socket: LocalSocket) -> Listener {
+        let socket = Box::new(socket);
+        Listener { node, socket }
+    }
+
+    /// What there is to save of it: its type and its backlog; `None` if the server has it.
+    pub(crate) fn terms(&self) -> Option<(SocketType, u32)> {
+        let socket: &dyn std::any::Any = &*self.socket;
+        socket.downcast_ref::<LocalSocket>().map(LocalSocket::terms)
+    }
+
     /// Its file.
     pub fn node(&self) -> &Node {
         &self.node

@@ -207,6 +207,12 @@ impl Superblock {
         self.serials.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Serials from now on are larger than this one.
+    pub(crate) fn serials_after(&self, serial: u64) {
+        let next = serial.saturating_add(1);
+        self.serials.fetch_max(next, Ordering::Relaxed);
+    }
+
     /// A number larger than all before; see [`crate::metadata`].
     pub(crate) fn ticket(&self) -> u64 {
         self.tickets.fetch_add(1, Ordering::SeqCst)

@@ -19,7 +19,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::attr::{Attr, AttrMask, SetAttr, SetAttrReport, SetTime, StatFs};
+use crate::attr::{Attr, AttrMask, FileType, SetAttr, SetAttrReport, SetTime, StatFs};
 use crate::clock::Clock;
 use crate::dentry::{Dentry, Node};
 use crate::error::Errno;
@@ -33,14 +33,14 @@ use crate::remote::{
 use crate::superblock::Superblock;
 use crate::sync;
 
-pub(crate) use pipe::PipeEnd;
+pub(crate) use pipe::{CAPACITY as PIPE_MAX, PipeEnd};
 pub(crate) use socket::{Endpoint, LocalSocket};
 
 /// The epoch of identities that no server gives.
 const EPOCH: u32 = u32::MAX;
 
 /// Synthetic files of one filesystem.
-const COUNT_MAX: usize = 65536;
+pub(crate) const COUNT_MAX: usize = 65536;
 
 /// What a synthetic file is in place of a server's file.
 pub(crate) struct Synthetic {
@@ -101,19 +101,39 @@ impl Synthetic {
             btime: now,
             ..Attr::of_type(new.file_type())
         };
+        let id = [sb.next_serial(), u64::MAX];
+        Ok(Synthetic::with(sb, what, attr, id))
+    }
+
+    /// One as it was when it was saved. `content` is what waits in a fifo.
+    pub(crate) fn again(
+        sb: &Superblock,
+        attr: Attr,
+        id: [u64; 2],
+        content: &[u8],
+        endpoint: Option<Endpoint>,
+    ) -> Result<Found, Errno> {
+        let what = match attr.file_type {
+            FileType::Directory => What::Directory,
+            FileType::Fifo => What::Fifo(pipe::Pipe::holding(content)),
+            FileType::Socket => What::Socket(endpoint.unwrap_or_default()),
+            _ => return Err(Errno::EPERM),
+        };
+        sb.serials_after(id[0]);
+        Ok(Synthetic::with(sb, what, attr, id))
+    }
+
+    fn with(sb: &Superblock, what: What, attr: Attr, id: [u64; 2]) -> Found {
         let file = Arc::new(Synthetic {
             attr: Arc::new(sync::Mutex::new(attr)),
             what,
             clock: sb.clock.clone(),
         });
-        Ok(Found {
+        Found {
             file,
-            key: FileKey {
-                epoch: EPOCH,
-                id: [sb.next_serial(), u64::MAX],
-            },
+            key: FileKey { epoch: EPOCH, id },
             attr,
-        })
+        }
     }
 
     /// The synthetic file behind a node's remote file, if it is one.
@@ -179,6 +199,14 @@ impl Node {
                 _ => Err(Errno::ENXIO),
             },
             None => Err(Errno::ENXIO),
+        }
+    }
+
+    /// What waits in this synthetic fifo.
+    pub(crate) fn synthetic_content(&self) -> Vec<u8> {
+        match Synthetic::of(self.named_remote()).map(|file| &file.what) {
+            Some(What::Fifo(pipe)) => pipe.content(),
+            _ => Vec::new(),
         }
     }
 

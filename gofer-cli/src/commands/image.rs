@@ -79,6 +79,7 @@ pub fn checkpoint(session: &mut Session, args: &CheckpointArgs) -> CliResult<()>
     let keep = Keep {
         files: &files,
         nodes: &nodes,
+        ..Keep::default()
     };
     let written = client
         .fs

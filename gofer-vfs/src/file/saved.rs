@@ -19,6 +19,8 @@ use crate::superblock::Res;
 /// What a description has beside its node and its flags.
 pub(crate) struct State {
     pub(crate) offset: u64,
+    /// In a directory that is being listed: the name before that place.
+    pub(crate) after: Vec<u8>,
     pub(crate) wrote: bool,
     /// An error it has not been told of.
     pub(crate) error: Option<Errno>,
@@ -36,13 +38,17 @@ impl File {
             _ => position.offset,
         };
         let mut seen = *self.errors_seen.lock();
-        let reads_fifo = self.file_type() == FileType::Fifo && self.is_readable();
+        let after = position.stream.name_before().unwrap_or_default().to_vec();
+        // What waits in a synthetic one is saved with it.
+        let reads_fifo =
+            self.file_type() == FileType::Fifo && self.is_readable() && !self.node.is_synthetic();
         let drained = match self.reader() {
             Ok(handle) if reads_fifo => special::drain(cx, &handle),
             _ => Vec::new(),
         };
         State {
             offset,
+            after,
             wrote: self.wrote.load(Ordering::Relaxed),
             error: self.node.inode().open().errors.since(&mut seen),
             drained,
@@ -74,7 +80,7 @@ impl File {
             let mut position = file.position.lock();
             let offset = state.offset.min(OFFSET_MAX);
             match file.file_type() {
-                FileType::Directory => position.stream.seek(offset, false),
+                FileType::Directory => position.stream.go_on(offset, &state.after),
                 _ => position.offset = offset,
             }
         }

@@ -7,6 +7,7 @@
 //! Reading takes memory in proportion to the image: no length is believed before the bytes are
 //! there, and content is borrowed.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io::{self, Write};
 
@@ -15,15 +16,27 @@ use serde::{Deserialize, Serialize};
 use crate::attr::{FileType, Timestamp};
 use crate::file_locks::HeldLocks;
 use crate::name::Name;
+use crate::notify::NotifierImage;
+use crate::remote::SocketType;
+use crate::synthetic::{COUNT_MAX, PIPE_MAX};
 
 const MAGIC: &[u8; 8] = b"goferimg";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Most bytes of content in one record.
 pub(super) const DATA_MAX: usize = 256 << 10;
 
 /// Most bytes of any record: a listed lock takes some twenty.
 const RECORD_MAX: usize = 1 << 20;
+
+/// The longest target of a symbolic link.
+const TARGET_MAX: u64 = 4095;
+
+/// Most watches of a queue.
+const WATCHES_MAX: usize = 65536;
+
+/// Watches or events in one record.
+pub(super) const NOTIFIER_PART: usize = 1024;
 
 /// A number in the order of records of its kind.
 pub(super) type Index = u32;
@@ -37,7 +50,8 @@ pub(super) enum Record<'a> {
     /// A file.
     Inode(SavedInode),
     /// Content of the inode at an offset that the server does not have: of a file without a name
-    /// all of it, of others what could not be written. What comes later replaces.
+    /// all of it (the target of a symbolic link), of a synthetic fifo what waits in it, of others
+    /// what could not be written. What comes later replaces.
     Data(Index, u64, &'a [u8]),
     /// A name. The first is the root.
     #[serde(borrow)]
@@ -47,6 +61,10 @@ pub(super) enum Record<'a> {
     /// An open file.
     #[serde(borrow)]
     File(SavedFile<'a>),
+    /// A part of a queue of events, with its number; more of it may follow.
+    Notifier(u64, NotifierImage),
+    /// A socket of this client alone that somebody has bound.
+    Listener(SavedListener),
     /// The last: how many came before.
     End(u64),
 }
@@ -90,6 +108,21 @@ pub(super) struct SavedInode {
     pub(super) known: [bool; 2],
     /// It has no name any more, and its content is in the image.
     pub(super) nameless: bool,
+    /// It is known to this client alone.
+    pub(super) synthetic: bool,
+    /// The device it stands for: major, minor.
+    pub(super) rdev: (u32, u32),
+}
+
+/// A bound socket.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct SavedListener {
+    pub(super) id: u64,
+    pub(super) dentry: Index,
+    /// Its type, by Linux's number.
+    pub(super) kind: u32,
+    /// How many connections may wait; 0 until it listens.
+    pub(super) backlog: u32,
 }
 
 /// A name.
@@ -111,6 +144,9 @@ pub(super) struct SavedFile<'a> {
     pub(super) dentry: Index,
     pub(super) flags: u32,
     pub(super) offset: u64,
+    /// In a directory that is being listed: the name before that place.
+    #[serde(borrow)]
+    pub(super) after: &'a [u8],
     /// Written through: closing tells the server.
     pub(super) wrote: bool,
     /// An error it has not been told of.
@@ -128,6 +164,17 @@ impl SavedInode {
     pub(super) fn file_type(&self) -> Option<FileType> {
         FileType::from_dirent_type(self.file_type)
     }
+
+    /// How much content there may be of it, in bytes.
+    fn content_max(&self) -> u64 {
+        match self.file_type() {
+            Some(FileType::Regular) if self.nameless => self.size,
+            Some(FileType::Regular) => i64::MAX as u64,
+            Some(FileType::Symlink) if self.nameless => TARGET_MAX,
+            Some(FileType::Fifo) if self.synthetic => PIPE_MAX as u64,
+            _ => 0,
+        }
+    }
 }
 
 /// The time of a record.
@@ -138,6 +185,24 @@ pub(super) fn time(time: Timestamp) -> Time {
 /// And back.
 pub(super) fn timestamp((sec, nsec): Time) -> Timestamp {
     Timestamp { sec, nsec }
+}
+
+const SOCKET_TYPES: [(u32, SocketType); 3] = [
+    (1, SocketType::Stream),
+    (2, SocketType::Datagram),
+    (5, SocketType::SeqPacket),
+];
+
+/// The type of a socket by its number.
+pub(super) fn socket_type(number: u32) -> Option<SocketType> {
+    let found = SOCKET_TYPES.iter().find(|one| one.0 == number);
+    found.map(|one| one.1)
+}
+
+/// And back.
+pub(super) fn socket_number(kind: SocketType) -> u32 {
+    let found = SOCKET_TYPES.iter().find(|one| one.1 == kind);
+    found.map_or(1, |one| one.0)
 }
 
 /// What is wrong with an image.
@@ -217,6 +282,10 @@ pub(super) struct Image<'a> {
     pub(super) dentries: Vec<SavedDentry<'a>>,
     pub(super) nodes: Vec<(u64, Index)>,
     pub(super) files: Vec<SavedFile<'a>>,
+    pub(super) notifiers: BTreeMap<u64, NotifierImage>,
+    pub(super) listeners: Vec<SavedListener>,
+    /// Synthetic files that have a dentry.
+    synthetic: HashSet<Index>,
 }
 
 /// An image of these records as they are encoded, for tests of what reads them.
@@ -259,6 +328,9 @@ impl<'a> Image<'a> {
             dentries: Vec::new(),
             nodes: Vec::new(),
             files: Vec::new(),
+            notifiers: BTreeMap::new(),
+            listeners: Vec::new(),
+            synthetic: HashSet::new(),
         };
         for count in 1u64.. {
             match reader.next()? {
@@ -282,19 +354,21 @@ impl<'a> Image<'a> {
             }
             Record::Data(inode, offset, data) => {
                 let file = self.inode(inode).ok_or("content of no file")?;
-                let regular = file.file_type() == Some(FileType::Regular);
-                let most = match file.nameless {
-                    true => file.size,
-                    false => i64::MAX as u64,
-                };
                 let end = offset.checked_add(data.len() as u64);
-                if !regular || end.is_none_or(|end| end > most) {
+                if end.is_none_or(|end| end > file.content_max()) {
                     return Err("content that does not belong to its file");
                 }
                 self.data.push((inode, offset, data));
             }
             Record::Dentry(dentry) => {
                 self.check_dentry(&dentry)?;
+                let synthetic = self.inode(dentry.inode).is_some_and(|file| file.synthetic);
+                if synthetic && !self.synthetic.insert(dentry.inode) {
+                    return Err("two names of a synthetic file");
+                }
+                if self.synthetic.len() > COUNT_MAX {
+                    return Err("too many synthetic files");
+                }
                 self.dentries.push(dentry);
             }
             Record::Node(id, dentry) => {
@@ -312,15 +386,39 @@ impl<'a> Image<'a> {
                 }
                 self.files.push(file);
             }
+            Record::Notifier(id, part) => self.take_notifier(id, part)?,
+            Record::Listener(listener) => {
+                let file = self.inode_of(listener.dentry);
+                let socket = file.is_some_and(|file| {
+                    file.synthetic && file.file_type() == Some(FileType::Socket)
+                });
+                if !socket || socket_type(listener.kind).is_none() {
+                    return Err("a bound socket that is none");
+                }
+                self.listeners.push(listener);
+            }
         }
         Ok(())
+    }
+
+    /// Numbers of watches are unique.
+    fn take_notifier(&mut self, id: u64, mut part: NotifierImage) -> Result<(), &'static str> {
+        let whole = self.notifiers.entry(id).or_default();
+        whole.watches.append(&mut part.watches);
+        whole.events.append(&mut part.events);
+        let numbers: HashSet<i32> = whole.watches.iter().map(|watch| watch.watch).collect();
+        let sound = numbers.len() == whole.watches.len() && numbers.iter().all(|one| *one > 0);
+        match sound && whole.watches.len() <= WATCHES_MAX {
+            true => Ok(()),
+            false => Err("watches that are none"),
+        }
     }
 
     fn check_dentry(&self, dentry: &SavedDentry<'_>) -> Result<(), &'static str> {
         let inode = self.inode(dentry.inode).ok_or("a name of no file")?;
         let Some(parent) = dentry.parent else {
             let root = self.dentries.is_empty() && dentry.name.is_empty();
-            let named = !inode.nameless && !dentry.gone;
+            let named = !inode.nameless && !dentry.gone && !inode.synthetic;
             return match root && named {
                 true => Ok(()),
                 false => Err("a second root"),
@@ -331,6 +429,9 @@ impl<'a> Image<'a> {
             return Err("a name in what is no directory");
         }
         Name::new(dentry.name).map_err(|_| "a name that is none")?;
+        if above.synthetic && !inode.synthetic {
+            return Err("a name in a synthetic directory");
+        }
         let parent_gone = self.dentry(parent).is_some_and(|parent| parent.gone);
         match (inode.nameless || parent_gone) && !dentry.gone {
             true => Err("a name of a file without names"),
@@ -373,8 +474,12 @@ impl<'a> Image<'a> {
 }
 
 fn check_inode(inode: &SavedInode) -> Result<(), &'static str> {
-    if inode.file_type().is_none() {
+    let Some(file_type) = inode.file_type() else {
         return Err("a file of no type");
+    };
+    let may_be = [FileType::Directory, FileType::Fifo, FileType::Socket];
+    if inode.synthetic && !may_be.contains(&file_type) {
+        return Err("a synthetic file of another type");
     }
     if i64::try_from(inode.size).is_err() || inode.mode > 0o7777 {
         return Err("attributes no file has");

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use super::image::{Image, Index, SavedFile, SavedInode, timestamp};
+use super::image::{Image, Index, SavedFile, SavedInode, socket_type, timestamp};
 use super::verify::{AllFound, Verifier};
 use super::{RestoreError, Restored, Verify};
-use crate::attr::{Attr, AttrMask, FileType, SetAttr, SetTime};
+use crate::attr::{Attr, AttrMask, Device, FileType, SetAttr, SetTime};
 use crate::clock::{Clock, SystemClock};
 use crate::context::Context;
 use crate::dentry::Node;
@@ -25,7 +25,9 @@ use crate::permissions::Credentials;
 use crate::remote::{
     Found, New, OpenMode, Owner, RemoteFile, RemoteFilesystem, RemoteHandle, RemoteResult,
 };
+use crate::socket::Listener;
 use crate::superblock::{Res, Superblock};
+use crate::synthetic::{LocalSocket, Synthetic};
 
 /// How many names are tried for a file that is to have none.
 const ATTEMPTS_MAX: u32 = 1000;
@@ -39,7 +41,8 @@ impl Filesystem {
     /// a name are made anew, under a name that is removed at once, in the nearest directory that
     /// still has one. Open files are opened as they were, without truncating, creating or
     /// waiting, whatever the permissions are now; a fifo for writing without a reader is `ENXIO`.
-    /// A directory that was being listed is listed anew and goes on at the same count of entries.
+    /// A directory that was being listed is listed anew and goes on behind the name it had reached,
+    /// or, if that is gone, at the same count of entries.
     ///
     /// Blocks for as many round trips as there are files, or fewer. `image` may be anything.
     pub fn restore(
@@ -104,6 +107,7 @@ impl Filesystem {
             nodes: vec![fs.root()],
             inodes: HashMap::new(),
             handles: HashMap::new(),
+            sockets: Vec::new(),
             fs,
         };
         rebuild.tree(found, made)?;
@@ -152,7 +156,8 @@ fn make_nameless(
 ) -> Result<HashMap<Index, Made>, RestoreError> {
     let mut all = HashMap::new();
     for (index, dentry) in image.dentries.iter().enumerate() {
-        let saved = image.inode(dentry.inode).filter(|saved| saved.nameless);
+        let saved = image.inode(dentry.inode);
+        let saved = saved.filter(|saved| saved.nameless && !saved.synthetic);
         let Some(saved) = saved.filter(|_| !all.contains_key(&dentry.inode)) else {
             continue;
         };
@@ -196,10 +201,7 @@ impl Nameless<'_> {
         for attempt in 0..ATTEMPTS_MAX {
             let text = format!(".gofer-restore-{}-{attempt}", std::process::id());
             let name = Name::new(text.as_bytes())?;
-            let made = match is_dir {
-                true => self.make_dir(name),
-                false => self.make_file(name),
-            };
+            let made = self.make_named(name);
             let made = match made {
                 Err(error) if error.errno == Errno::EEXIST => continue,
                 made => made.map_err(|error| error.errno)?,
@@ -217,11 +219,31 @@ impl Nameless<'_> {
         Err(Errno::EEXIST)
     }
 
-    fn make_dir(&self, name: Name<'_>) -> RemoteResult<Made> {
+    fn make_named(&self, name: Name<'_>) -> RemoteResult<Made> {
+        let (major, minor) = self.saved.rdev;
+        let device = Device { major, minor };
+        let parts = self.image.data.iter();
+        let target = parts
+            .filter(|part| part.0 == self.index)
+            .map(|part| part.2)
+            .next_back();
+        match self.saved.file_type() {
+            Some(FileType::Directory) => self.make_other(name, New::Dir),
+            Some(FileType::Symlink) => {
+                self.make_other(name, New::Symlink(target.unwrap_or_default()))
+            }
+            Some(FileType::Fifo) => self.make_other(name, New::Fifo),
+            Some(FileType::Socket) => self.make_other(name, New::Socket),
+            Some(FileType::CharDevice) => self.make_other(name, New::Char(device)),
+            Some(FileType::BlockDevice) => self.make_other(name, New::Block(device)),
+            Some(FileType::Regular) | None => self.make_file(name),
+        }
+    }
+
+    fn make_other(&self, name: Name<'_>, new: New<'_>) -> RemoteResult<Made> {
         let call = self.cx.call();
-        let made = self
-            .dir
-            .make(&call, name, New::Dir, 0o700, Owner::default())?;
+        let mode = self.saved.mode | 0o700;
+        let made = self.dir.make(&call, name, new, mode, Owner::default())?;
         let mut found = made;
         if found.is_none() {
             self.dir
@@ -302,6 +324,8 @@ struct Rebuild<'r> {
     inodes: HashMap<Index, (Arc<Inode>, Arc<dyn RemoteFile>)>,
     /// Of regular files without a name.
     handles: HashMap<Index, Arc<Handle>>,
+    /// Bound sockets: number, dentry, and what they are bound to.
+    sockets: Vec<(u64, Index, LocalSocket)>,
 }
 
 impl Rebuild<'_> {
@@ -322,6 +346,7 @@ impl Rebuild<'_> {
                 named_inodes.entry(dentry.inode).or_insert(found);
             }
         }
+        let links = self.directories_in();
         self.resume_attributes(0, &self.fs.root());
         for (index, dentry) in self.image.dentries.iter().enumerate().skip(1) {
             let image = self.image;
@@ -332,6 +357,9 @@ impl Rebuild<'_> {
             let parent = parent.ok_or_else(|| errno(Errno::EIO))?;
             let here = found.get(index).and_then(Option::as_ref);
             let file = here.or_else(|| named_inodes.get(&dentry.inode).copied());
+            let own = self.synthetic(index, links.get(&index).copied());
+            let own = own.map_err(errno)?;
+            let file = own.as_ref().or(file);
             let (inode, file) = match (self.inodes.get(&dentry.inode), file) {
                 (Some((inode, _)), Some(found)) => (inode.clone(), found.file.clone()),
                 (Some((inode, file)), None) => (inode.clone(), file.clone()),
@@ -346,6 +374,7 @@ impl Rebuild<'_> {
                 }
             };
             let known = (inode.clone(), file.clone());
+            let synthetic = inode.key.is_synthetic();
             let first = self.inodes.insert(dentry.inode, known).is_none();
             let node = Node::new(Some(&parent), dentry.name, inode, file);
             match dentry.gone {
@@ -356,12 +385,71 @@ impl Rebuild<'_> {
                     }
                 }
             }
-            if first {
+            if first && !synthetic {
                 self.resume_attributes(index, &node);
+            }
+            if synthetic && !dentry.gone {
+                self.sb().synthetics.hold(&node);
             }
             self.nodes.push(node);
         }
         Ok(())
+    }
+
+    /// How many synthetic directories are in each.
+    fn directories_in(&self) -> HashMap<usize, u64> {
+        let mut links = HashMap::new();
+        for dentry in &self.image.dentries {
+            let inode = self.image.inode(dentry.inode);
+            let counts = inode.is_some_and(|inode| {
+                inode.synthetic && inode.file_type() == Some(FileType::Directory) && !dentry.gone
+            });
+            let parent = dentry.parent.and_then(|one| usize::try_from(one).ok());
+            if let Some(parent) = parent.filter(|_| counts) {
+                *links.entry(parent).or_default() += 1;
+            }
+        }
+        links
+    }
+
+    /// A file of this client alone as it was, with `links` directories in it; `None` for others.
+    fn synthetic(&mut self, index: usize, links: Option<u64>) -> Result<Option<Found>, Errno> {
+        let dentry = self.image.dentries.get(index);
+        let saved = dentry.and_then(|one| Some((one, self.image.inode(one.inode)?)));
+        let Some((dentry, saved)) = saved.filter(|(_, saved)| saved.synthetic) else {
+            return Ok(None);
+        };
+        let file_type = saved.file_type().unwrap_or(FileType::Fifo);
+        let [atime, mtime, ctime] = saved.shown.map(timestamp);
+        let attr = Attr {
+            mask: AttrMask::BASIC | AttrMask::BTIME,
+            mode: saved.mode,
+            nlink: match file_type {
+                _ if dentry.gone => 0,
+                FileType::Directory => 2 + links.unwrap_or(0),
+                _ => 1,
+            },
+            uid: saved.uid,
+            gid: saved.gid,
+            block_size: 4096,
+            atime,
+            mtime,
+            ctime,
+            btime: ctime,
+            ..Attr::of_type(file_type)
+        };
+        let parts = self.image.data.iter().filter(|part| part.0 == dentry.inode);
+        let content = parts.map(|part| part.2).next_back().unwrap_or_default();
+        let mut endpoint = None;
+        let mut bound = self.image.listeners.iter();
+        if let Some(bound) = bound.find(|one| usize::try_from(one.dentry) == Ok(index)) {
+            let kind = socket_type(bound.kind).ok_or(Errno::EINVAL)?;
+            let socket = LocalSocket::again(kind, bound.backlog)?;
+            endpoint = Some(socket.endpoint());
+            self.sockets.push((bound.id, bound.dentry, socket));
+        }
+        let sb = self.sb();
+        Synthetic::again(sb, attr, saved.id, content, endpoint).map(Some)
     }
 
     fn adopt(&self, found: &Found, attr: Attr) -> Result<Arc<Inode>, Errno> {
@@ -434,6 +522,14 @@ impl Rebuild<'_> {
         for (id, dentry) in &self.image.nodes {
             nodes.push((*id, self.node(*dentry)?));
         }
+        let mut listeners = Vec::with_capacity(self.sockets.len());
+        for (id, dentry, socket) in std::mem::take(&mut self.sockets) {
+            listeners.push((id, Listener::again(self.node(dentry)?, socket)));
+        }
+        let mut notifiers = Vec::with_capacity(self.image.notifiers.len());
+        for (id, saved) in &self.image.notifiers {
+            notifiers.push((*id, self.fs.restore_notifier(self.cx, saved)?));
+        }
         self.inodes.clear();
         // Children before their parents, so that nothing goes that is still needed.
         while self.nodes.pop().is_some() {}
@@ -441,12 +537,19 @@ impl Rebuild<'_> {
             fs: self.fs,
             files,
             nodes,
+            notifiers,
+            listeners,
         })
     }
 
     /// Gives the server what it could not be given before.
     fn write_unsent(&self) -> Result<(), RestoreError> {
-        let named = |index| self.image.inode(index).is_some_and(|inode| !inode.nameless);
+        let named = |index| {
+            let inode = self.image.inode(index);
+            inode.is_some_and(|inode| {
+                !inode.nameless && inode.file_type() == Some(FileType::Regular)
+            })
+        };
         for (index, offset, data) in self.image.data.iter().filter(|part| named(part.0)) {
             let at = self
                 .image
@@ -516,6 +619,11 @@ impl Rebuild<'_> {
             }
             FileType::Symlink => return Err(Errno::ELOOP.into()),
             FileType::Socket => return Err(Errno::ENXIO.into()),
+            FileType::Fifo if node.is_synthetic() => {
+                let access = wanted(flags);
+                let end = node.open_synthetic_fifo(access)?;
+                Some(Handle::new(sb, Arc::new(end), access))
+            }
             FileType::Fifo | FileType::CharDevice | FileType::BlockDevice => {
                 let file = node.remote();
                 let handle = Handle::open(sb, self.cx, &*file, wanted(flags), false)?;
@@ -525,6 +633,7 @@ impl Rebuild<'_> {
         };
         let state = SavedState {
             offset: saved.offset,
+            after: saved.after.to_vec(),
             wrote: saved.wrote,
             error: saved.error.map(Errno::from_raw),
             drained: saved.drained.to_vec(),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::Keep;
 use super::image::{
-    DATA_MAX, Head, Index, Record, SavedDentry, SavedFile, SavedInode, Writer, time,
+    DATA_MAX, Head, Index, NOTIFIER_PART, Record, SavedDentry, SavedFile, SavedInode,
+    SavedListener, Writer, socket_number, time,
 };
 use crate::attr::{Attr, AttrMask, FileType};
 use crate::context::{At, Context, Follow};
@@ -17,6 +18,7 @@ use crate::flags::Access;
 use crate::handle::Handle;
 use crate::inode::Inode;
 use crate::metadata::complete;
+use crate::notify::{Notifier, NotifierImage};
 use crate::options::LockPlace;
 use crate::permissions::Credentials;
 use crate::superblock::Res;
@@ -26,11 +28,11 @@ impl Filesystem {
     /// written is synced before; data that the server does not take goes into the image. The filesystem goes on as it was; nobody may change it until
     /// this returns, or the image shows a mixture.
     ///
-    /// A regular file that is open and has no name any more is saved with its content. Fails
-    /// with `EOPNOTSUPP` for what an image cannot hold: a synthetic file, another file without a
-    /// name (but a directory), or one whose open name is gone while it has others that are not known here;
-    /// with `EXDEV` for what is of another filesystem; with whatever a sync fails with, and what
-    /// writing the image fails with.
+    /// A file that is in use and has no name any more is saved with its content. Fails with
+    /// `EOPNOTSUPP` for what an image cannot hold: a file whose open name is gone while it has
+    /// others that are not known here, and a socket that is bound on the server; with `EXDEV` for
+    /// what is of another filesystem; with whatever a sync fails with, and what writing the image
+    /// fails with.
     pub fn checkpoint(
         &self,
         cx: &Context<'_>,
@@ -44,12 +46,14 @@ impl Filesystem {
         };
         let nodes = keep.nodes.iter().map(|(_, node)| *node);
         let files = keep.files.iter().map(|(_, file)| file.node());
-        let kept: Vec<&Node> = nodes.chain(files).collect();
+        let listeners = keep.listeners.iter().map(|(_, listener)| listener.node());
+        let kept: Vec<&Node> = nodes.chain(files).chain(listeners).collect();
         if kept.iter().any(|node| !Arc::ptr_eq(node.sb(), self.sb())) {
             return Err(Error::new("checkpoint", Errno::EXDEV));
         }
-        if let Some(node) = kept.iter().find(|node| node.is_synthetic()) {
-            return Err(failed(&node.path(), Errno::EOPNOTSUPP));
+        let elsewhere = |one: &&(u64, &Notifier)| !Arc::ptr_eq(one.1.sb(), self.sb());
+        if keep.notifiers.iter().any(|one| elsewhere(&one)) {
+            return Err(Error::new("checkpoint", Errno::EXDEV));
         }
         let synced = self.sync(&cx);
         let unsent = |inode: &Arc<Inode>| {
@@ -115,6 +119,22 @@ fn own_handles(keep: &Keep<'_>) -> HashMap<usize, Arc<Handle>> {
     handles
 }
 
+/// A queue of events in parts that are not too long for a record.
+fn parts(mut image: NotifierImage) -> Vec<NotifierImage> {
+    let mut all = Vec::new();
+    loop {
+        let watches = image.watches.len().min(NOTIFIER_PART);
+        let events = image.events.len().min(NOTIFIER_PART);
+        all.push(NotifierImage {
+            watches: image.watches.drain(..watches).collect(),
+            events: image.events.drain(..events).collect(),
+        });
+        if image.watches.is_empty() && image.events.is_empty() {
+            return all;
+        }
+    }
+}
+
 fn failed(path: &[u8], errno: Errno) -> Error {
     Error::at("checkpoint", path, errno)
 }
@@ -143,8 +163,7 @@ impl Saving<'_> {
         while let Some(node) = left.pop() {
             self.add(&node);
             // The same tree gives the same image.
-            let mut children = node.children();
-            children.retain(|child| !child.is_synthetic());
+            let children = node.children();
             let mut children: Vec<_> = children.into_iter().map(Named::new).collect();
             children.sort_by(|one, other| other.name.cmp(&one.name));
             left.extend(children.into_iter().map(|child| child.node));
@@ -226,6 +245,7 @@ impl Saving<'_> {
                 dentry: index(file.node())?,
                 flags: file.flags().bits(),
                 offset: state.offset,
+                after: &state.after,
                 wrote: state.wrote,
                 error: state.error.map(Errno::raw),
                 path: file.path(),
@@ -233,6 +253,23 @@ impl Saving<'_> {
                 locks: state.locks,
             };
             out.put(&Record::File(saved)).map_err(broken)?;
+        }
+        for (id, notifier) in keep.notifiers {
+            for part in parts(notifier.image()) {
+                out.put(&Record::Notifier(*id, part)).map_err(broken)?;
+            }
+        }
+        for (id, listener) in keep.listeners {
+            let node = listener.node();
+            let terms = listener.terms();
+            let (kind, backlog) = terms.ok_or_else(|| failed(&node.path(), Errno::EOPNOTSUPP))?;
+            let saved = SavedListener {
+                id: *id,
+                dentry: index(node)?,
+                kind: socket_number(kind),
+                backlog,
+            };
+            out.put(&Record::Listener(saved)).map_err(broken)?;
         }
         out.end().map_err(broken)
     }
@@ -246,13 +283,11 @@ impl Saving<'_> {
     ) -> Result<()> {
         let inode = node.inode();
         let fail = |errno| failed(&node.path(), errno);
-        let server = self.ask(node).map_err(|failure| fail(failure.errno()))?;
-        if nameless {
-            let has_others = inode.file_type != FileType::Directory && server.nlink > 0;
-            let fits = matches!(inode.file_type, FileType::Regular | FileType::Directory);
-            if has_others || !fits {
-                return Err(fail(Errno::EOPNOTSUPP));
-            }
+        let server = self
+            .ask(node, nameless)
+            .map_err(|failure| fail(failure.errno()))?;
+        if nameless && inode.file_type != FileType::Directory && server.nlink > 0 {
+            return Err(fail(Errno::EOPNOTSUPP));
         }
         if nameless {
             // A sync leaves these out. What is left is in the image, below.
@@ -277,11 +312,25 @@ impl Saving<'_> {
             shown: [shown.atime, shown.mtime, shown.ctime].map(time),
             known,
             nameless,
+            synthetic: node.is_synthetic(),
+            rdev: (shown.rdev.major, shown.rdev.minor),
         };
         let broken = |error: std::io::Error| failed(b"", Errno::from(&error));
         out.put(&Record::Inode(saved)).map_err(broken)?;
         if nameless && inode.file_type == FileType::Regular {
             self.write_content(out, node, index, saved.size)?;
+        }
+        let content = match inode.file_type {
+            FileType::Fifo if saved.synthetic => node.synthetic_content(),
+            FileType::Symlink if nameless => self
+                .fs
+                .read_link_node(self.cx, node)
+                .map_err(|error| fail(error.errno()))?,
+            _ => Vec::new(),
+        };
+        if !content.is_empty() {
+            let record = Record::Data(index, 0, &content);
+            out.put(&record).map_err(broken)?;
         }
         self.write_unsent(out, node, index)
     }
@@ -311,10 +360,16 @@ impl Saving<'_> {
         Ok(())
     }
 
-    /// What the server says of a regular file now; of others, what is known.
-    fn ask(&self, node: &Node) -> Res<Attr> {
+    /// What the server says now of a regular file, or of one without a name, which may have
+    /// others; of the rest, what is known.
+    fn ask(&self, node: &Node, nameless: bool) -> Res<Attr> {
         let inode = node.inode();
-        if inode.file_type != FileType::Regular {
+        let asks = match inode.file_type {
+            FileType::Regular => true,
+            FileType::Directory => false,
+            _ => nameless && !node.is_synthetic(),
+        };
+        if !asks {
             return Ok(inode.attr());
         }
         let own = || self.handles.get(&address(inode)).cloned();

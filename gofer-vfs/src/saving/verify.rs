@@ -42,7 +42,8 @@ impl Verifier<'_> {
             *slot = Some(root);
         }
         for start in 1..all.len() {
-            let gone = self.image.dentries.get(start).is_none_or(|one| one.gone);
+            let gone = self.image.dentries.get(start).is_none_or(|one| one.gone)
+                || self.is_synthetic(start);
             if gone || all.get(start).is_some_and(Option::is_some) {
                 continue;
             }
@@ -63,6 +64,9 @@ impl Verifier<'_> {
             };
             if !names.insert((parent, dentry.name)) {
                 return Err(self.mismatch(index, "the name", "one file", "two in the image"));
+            }
+            if self.is_synthetic(index) {
+                continue;
             }
             if let Some(slot @ None) = first.get_mut(position(parent)) {
                 *slot = Some(index);
@@ -121,6 +125,13 @@ impl Verifier<'_> {
             (Ok(_), _) if reached == 0 => Err(self.failed(start, RemoteError::refused(Errno::EIO))),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the server knows nothing of a dentry.
+    fn is_synthetic(&self, index: usize) -> bool {
+        let dentry = self.image.dentries.get(index);
+        let inode = dentry.and_then(|dentry| self.image.inode(dentry.inode));
+        inode.is_some_and(|inode| inode.synthetic)
     }
 
     fn compare(&self, index: usize, found: &Found) -> Result<(), RestoreError> {

@@ -12,7 +12,7 @@ use crate::remote::{Cancel, DirEntry, DirPos, FileLock, Moved};
 use crate::superblock::Res;
 
 /// What a pipe holds, in bytes.
-const CAPACITY: usize = 64 << 10;
+pub(crate) const CAPACITY: usize = 64 << 10;
 
 /// Writes of at most this many bytes are not mixed with others.
 const PIPE_BUF: usize = 4096;
@@ -53,6 +53,18 @@ impl Pipe {
             state: sync::Mutex::new(State::default()),
             changed: sync::Condvar::new(),
         })
+    }
+
+    /// A pipe in which something waits for those who are about to open it.
+    pub(super) fn holding(content: &[u8]) -> Arc<Pipe> {
+        let pipe = Pipe::new();
+        pipe.state.lock().content.extend(content);
+        pipe
+    }
+
+    /// What waits in it, left where it is.
+    pub(super) fn content(&self) -> Vec<u8> {
+        self.state.lock().content.iter().copied().collect()
     }
 
     /// Opens an end, which is there from now on; [`PipeEnd::wait_for_partner`] is what is left

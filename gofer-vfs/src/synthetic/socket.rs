@@ -44,6 +44,19 @@ impl LocalSocket {
         })))
     }
 
+    /// One as it was; nobody waits for it.
+    pub(crate) fn again(kind: SocketType, backlog: u32) -> Result<LocalSocket, Errno> {
+        let socket = LocalSocket::new(kind)?;
+        socket.0.waiting.lock().backlog = backlog.min(BACKLOG_MAX) as usize;
+        Ok(socket)
+    }
+
+    /// Its type, and how many connections may wait.
+    pub(crate) fn terms(&self) -> (SocketType, u32) {
+        let backlog = self.0.waiting.lock().backlog;
+        (self.0.kind, u32::try_from(backlog).unwrap_or(BACKLOG_MAX))
+    }
+
     pub(crate) fn endpoint(&self) -> Endpoint {
         Endpoint(Arc::downgrade(&self.0))
     }

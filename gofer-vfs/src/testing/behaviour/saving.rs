@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{CaseResult, Client, Failure, Fixture, Kept, Remount, Revival};
 use crate::error::Errno;
 use crate::flags::OpenFlags;
-use crate::remote::LockKind;
+use crate::remote::{LockKind, SocketType};
 use crate::{File, Keep, Node, Verify, Whence};
 
 cases![
@@ -15,12 +15,18 @@ cases![
     what_was_added_meanwhile_is_seen_after_a_restore,
     a_restore_says_what_differs,
     a_restore_refuses_what_is_no_image,
+    what_this_client_alone_has_is_restored: no_fifos,
+    a_fifo_is_restored_with_what_it_held: usable_fifos,
 ];
 
 /// An image of what `fs` has in use.
 fn save(fs: &Client, files: &[(u64, &File)], nodes: &[(u64, &Node)]) -> Result<Vec<u8>, Failure> {
     let mut image = Vec::new();
-    let keep = Keep { files, nodes };
+    let keep = Keep {
+        files,
+        nodes,
+        ..Keep::default()
+    };
     fs.fs
         .checkpoint(&fs.cx(), &keep, &mut image)
         .map_err(Failure::new)?;
@@ -181,5 +187,53 @@ fn a_restore_refuses_what_is_no_image(fx: &Fixture) -> CaseResult {
     for image in [image, b"no image".to_vec(), Vec::new()] {
         check!(restore(fx, image).is_err(), "it was accepted");
     }
+    Ok(())
+}
+
+fn what_this_client_alone_has_is_restored(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.mkdir("d")?;
+    fs.mkfifo("d/p")?;
+    fs.chmod("d/p", 0o600)?;
+    let before = fs.lstat("d/p")?;
+    let socket = fs
+        .fs
+        .bind(&fs.cx(), fs.at("d/s"), SocketType::Stream, 0o600)?;
+    let image = save(&fs, &[], &[])?;
+    let (again, _) = restore(fx, image)?;
+    let names = again.list("d")?;
+    check!(
+        names.contains(&b"p".to_vec()) && names.contains(&b"s".to_vec()),
+        "the listing is {names:?}"
+    );
+    let after = again.lstat("d/p")?;
+    check_eq!(after.ino, before.ino, "inode number");
+    check_eq!(after.attr.mode, 0o600, "mode");
+    check_eq!(after.attr.mtime, before.attr.mtime, "modification time");
+    check_errno!(again.mkfifo("d/p"), EEXIST);
+    again.unlink("d/p")?;
+    check!(!fx.outside.exists(b"d/p"), "the server made it");
+    drop(socket);
+    Ok(())
+}
+
+fn a_fifo_is_restored_with_what_it_held(fx: &Fixture) -> CaseResult {
+    let fs = fx.root();
+    fs.mkfifo("p")?;
+    let both = fs.open("p", OpenFlags::RDWR | OpenFlags::NONBLOCK)?;
+    both.write(&fs.cx(), b"early").map_err(Failure::new)?;
+    let image = save(&fs, &[(1, &both)], &[])?;
+    drop(both);
+    let (again, (files, _)) = restore(fx, image)?;
+    let both = &files[0].1;
+    both.write(&again.cx(), b"late").map_err(Failure::new)?;
+    let mut content = Vec::new();
+    let mut into = [0; 16];
+    while content.len() < 9 {
+        let n = both.read(&again.cx(), &mut into).map_err(Failure::new)?;
+        content.extend_from_slice(&into[..n]);
+    }
+    check_eq!(content, b"earlylate".to_vec(), "what it held");
+    check_errno!(both.read(&again.cx(), &mut into), EAGAIN);
     Ok(())
 }

@@ -54,7 +54,7 @@ fn every_truncation_and_every_flipped_byte_is_an_error() {
     assert_eq!(error.errno(), Errno::EINVAL);
     assert_eq!(
         error.to_string(),
-        "restore: the image has version 99, not 1"
+        "restore: the image has version 99, not 2"
     );
     assert_eq!(rig.outside.list(b"").unwrap(), before);
 }

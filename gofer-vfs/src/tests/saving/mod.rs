@@ -2,6 +2,7 @@
 
 mod contents;
 mod damage;
+mod more;
 
 use std::io::Write;
 
@@ -15,7 +16,11 @@ use crate::{Device, LockOwner, LockRange, Node, RecordLock, SetTime, Timestamp, 
 /// An image of these files and nodes.
 fn save(rig: &Rig, files: &[(u64, &File)], nodes: &[(u64, &Node)]) -> Vec<u8> {
     let mut image = Vec::new();
-    let keep = Keep { files, nodes };
+    let keep = Keep {
+        files,
+        nodes,
+        ..Keep::default()
+    };
     rig.fs.checkpoint(&rig.cx(), &keep, &mut image).unwrap();
     check_image(&image).unwrap();
     image
@@ -297,6 +302,7 @@ fn a_deleted_file_is_saved_with_its_content() {
         let keep = Keep {
             files: &[(1, file)],
             nodes: &[],
+            ..Keep::default()
         };
         restored
             .fs
@@ -343,6 +349,7 @@ fn kept_is_unknown(rig: &Rig) {
     let keep = Keep {
         files: &[(1, &file)],
         nodes: &[],
+        ..Keep::default()
     };
     let saved = rig.fs.checkpoint(&rig.cx(), &keep, &mut Vec::new());
     let error = saved.unwrap_err();
@@ -515,6 +522,7 @@ fn files_of_another_filesystem_and_images_that_cannot_be_written_are_errors() {
     let keep = Keep {
         files: &[(0, &file)],
         nodes: &[],
+        ..Keep::default()
     };
     let saved = rig.fs.checkpoint(&rig.cx(), &keep, &mut Vec::new());
     assert_eq!(errno(saved), Errno::EXDEV);
