@@ -57,14 +57,14 @@ pub(crate) struct OpenState {
 }
 
 impl Inode {
-    fn new(sb: &Arc<Superblock>, key: FileKey, attr: Attr, sent: AttrMask) -> Inode {
+    fn new(sb: &Arc<Superblock>, key: FileKey, attr: Attr, sent: AttrMask, removals: u64) -> Inode {
         sb.counters.live_inodes.one();
         Inode {
             key,
             ino: sb.ino(key),
             file_type: attr.file_type,
             changed: AtomicBool::new(false),
-            meta: Mutex::new(Metadata::new(attr, sent, sb.unknown_removals())),
+            meta: Mutex::new(Metadata::new(attr, sent, removals)),
             open: OnceBox::new(),
             sb: sb.clone(),
         }
@@ -238,8 +238,13 @@ impl Drop for Inode {
 /// Where the attributes of a file come from that is about to get an inode.
 #[derive(Clone, Copy)]
 pub(crate) enum Origin {
-    /// A request that was sent then found it: [`InodeTable::now`] and a ticket.
-    Found { then: u64, ticket: u64 },
+    /// A request that was sent then found it: [`InodeTable::now`], a ticket, and
+    /// [`Superblock::unknown_removals`] as they were before.
+    Found {
+        then: u64,
+        ticket: u64,
+        removals: u64,
+    },
     /// It was made by the request: it cannot be a file that was known before.
     Made,
 }
@@ -311,7 +316,11 @@ impl InodeTable {
             Origin::Found { then, .. } => authoritative && self.changed_since(key, then),
             Origin::Made => false,
         };
-        let new = || Arc::new(Inode::new(sb, key, attr, sent));
+        let removals = match origin {
+            Origin::Found { removals, .. } => removals,
+            Origin::Made => sb.unknown_removals(),
+        };
+        let new = || Arc::new(Inode::new(sb, key, attr, sent, removals));
         if attr.file_type == FileType::Directory {
             return Ok((!outdated()).then(new));
         }

@@ -62,6 +62,7 @@ pub(crate) fn fetch_locked(
         let asked = Asked {
             then: sb.inodes.now(),
             ticket: sb.ticket(),
+            removals: sb.unknown_removals(),
             moment: sb.freshness.now(),
         };
         let mut found = Vec::with_capacity(names.len());
@@ -120,6 +121,8 @@ struct Asked {
     then: u64,
     /// See [`crate::metadata`].
     ticket: u64,
+    /// See [`Superblock::unknown_removals`](crate::superblock::Superblock::unknown_removals).
+    removals: u64,
     moment: Moment,
 }
 
@@ -146,6 +149,7 @@ fn publish_chain(
     Asked {
         then,
         ticket,
+        removals,
         moment,
     }: Asked,
 ) -> Res<Option<Fetched>> {
@@ -153,7 +157,11 @@ fn publish_chain(
     let mut chain: Vec<Node> = Vec::with_capacity(found.len());
     for (name, file) in names.iter().zip(&found) {
         let parent = chain.last().unwrap_or(dir);
-        let origin = Origin::Found { then, ticket };
+        let origin = Origin::Found {
+            then,
+            ticket,
+            removals,
+        };
         let inode = match sb.inodes.adopt(sb, file.key, file.attr, origin) {
             Ok(Some(inode)) if parent.inode().is_dir() => inode,
             Ok(None) if chain.is_empty() => return Ok(None),

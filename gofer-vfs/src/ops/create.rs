@@ -266,6 +266,7 @@ impl Filesystem {
         let origin = Origin::Found {
             then: u64::MAX,
             ticket: source.sb().ticket(),
+            removals: source.sb().unknown_removals(),
         };
         let file = source.remote();
         let made = creation.finish(0, origin, cx, |dir, name| {

@@ -457,6 +457,7 @@ impl Rebuild<'_> {
         let origin = Origin::Found {
             then: sb.inodes.now(),
             ticket: sb.ticket(),
+            removals: sb.unknown_removals(),
         };
         let inode = sb.inodes.adopt(sb, found.key, attr, origin)?;
         inode.ok_or(Errno::EIO)

@@ -336,7 +336,7 @@ fn storm(setup: Setup, steps: u64) {
 }
 
 /// More where it is fast.
-const STEPS: u64 = if cfg!(debug_assertions) { 60 } else { 1500 };
+const STEPS: u64 = if cfg!(debug_assertions) { 60 } else { 300 };
 
 #[test]
 fn no_answer_outlives_a_change() {
