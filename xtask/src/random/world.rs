@@ -121,6 +121,10 @@ impl<'w> World<'w> {
             // The host stamps a file when a page of it is first written to since it was clean; a
             // client does each time.
             let _ = self.twin.run(User::Root, &Op::MapSync(*map));
+            if self.scope.kernel {
+                // Others do not see what the kernel has not sent.
+                let _ = self.client.run(User::Root, &Op::MapSync(*map));
+            }
         }
         if self.agrees(&found) == self.agrees(&expected) {
             self.open.note(op, &found);
