@@ -34,6 +34,7 @@ mod options;
 mod policy;
 mod requests;
 mod session;
+mod trim;
 
 pub use mountpoint::{Detach, MountError, Mountpoint, unmount};
 pub use options::{FuseOptions, KEYS, Share};

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use gofer_vfs::{FileKey, FileType, Node};
 use parking_lot::RwLock;
 
+use crate::trim::Trimmer;
+
 /// The root's number, fixed by FUSE.
 pub(crate) const ROOT: u64 = 1;
 
@@ -22,6 +24,7 @@ const NAMES_MAX: usize = 8;
 pub(crate) struct Nodes {
     root: Node,
     table: RwLock<Table>,
+    trimmer: Trimmer,
 }
 
 #[derive(Default)]
@@ -41,10 +44,11 @@ struct Entry {
 }
 
 impl Nodes {
-    pub(crate) fn new(root: Node) -> Nodes {
+    pub(crate) fn new(root: Node, trimmer: Trimmer) -> Nodes {
         Nodes {
             root,
             table: RwLock::default(),
+            trimmer,
         }
     }
 
@@ -82,7 +86,22 @@ impl Nodes {
             lookups: 1,
         };
         table.entries.insert(number, entry);
+        let count = table.entries.len();
+        drop(table);
+        self.trimmer.entered(count);
         number
+    }
+
+    /// As many numbers as there are beyond `keep`, from the `cursor`-th on.
+    pub(crate) fn surplus(&self, keep: usize, cursor: usize) -> Vec<u64> {
+        let table = self.table.read();
+        let known = table.entries.len();
+        let numbers = table.entries.keys().cycle();
+        numbers
+            .skip(cursor.checked_rem(known).unwrap_or(0))
+            .take(known.saturating_sub(keep))
+            .copied()
+            .collect()
     }
 
     /// The kernel forgets `count` of the times it was told of a file.

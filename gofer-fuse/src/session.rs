@@ -14,6 +14,7 @@ use crate::crew::Served;
 use crate::mountpoint::{Detach, MountError, Mountpoint, can_open_device};
 use crate::options::{FuseOptions, Share};
 use crate::policy::Policy;
+use crate::trim::{self, Trimmer};
 
 /// Threads that serve requests: each waits for the server by itself.
 const THREADS: usize = 16;
@@ -47,7 +48,10 @@ impl Session {
         options: &FuseOptions,
     ) -> Result<Session, MountError> {
         let policy = Policy::new(fs.options().cache, fs.options().locks, options);
-        let served = Served::new(Adapter::new(fs, policy)?, waiting_max());
+        let (trimmer, trimming) = Trimmer::new(trim::limit());
+        let adapter = Adapter::new(fs, policy, trimmer)?;
+        let nodes = Arc::downgrade(&adapter.nodes);
+        let served = Served::new(adapter, waiting_max());
         let mountpoint = Mountpoint::attach(path, options)?;
         let mut config = Config::default();
         config.n_threads = Some(THREADS);
@@ -61,6 +65,10 @@ impl Session {
         let started = mountpoint
             .device()
             .and_then(|device| fuser::Session::from_fd(served, device, acl, config))
+            .and_then(|session| {
+                trimming.start(mountpoint.device()?, nodes)?;
+                Ok(session)
+            })
             .and_then(|session| {
                 std::thread::Builder::new()
                     .name("fuse".to_owned())

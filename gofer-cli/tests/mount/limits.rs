@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use rustix::fs::{XattrFlags, getxattr, listxattr, removexattr, setxattr, statvfs};
 use rustix::io::Errno;
@@ -121,6 +123,64 @@ fn a_directory_of_20_000_and_a_tree_of_60_levels() {
             assert!(!tree.host(mode).exists());
         }
     }
+}
+
+#[test]
+fn more_files_than_the_server_has_descriptors() {
+    for tree in in_memory() {
+        for dir in 0..100 {
+            fs::create_dir(tree.host(&format!("{dir}"))).unwrap();
+            for file in 0..60 {
+                tree.write(&format!("{dir}/{file}"), "x");
+            }
+        }
+        let few = || {
+            // The program and the server that it starts.
+            let mut command = Command::new("prlimit");
+            let direct = tree.command(&[] as &[&str]);
+            command
+                .env_clear()
+                .envs(
+                    direct
+                        .get_envs()
+                        .filter_map(|(key, value)| Some((key, value?))),
+                )
+                .args(["--nofile=4000:4000"])
+                .arg(direct.get_program())
+                .args(direct.get_args());
+            command
+        };
+        for mode in ["fscache", "none"] {
+            let Some(mount) = Mount::with(few, &format!("cache={mode}")) else {
+                return;
+            };
+            if !forgets_on_demand() {
+                eprintln!("not run: the kernel cannot be asked to forget before Linux 6.18");
+                return;
+            }
+            // Twice: what was forgotten is found again. Its open file stays.
+            let open = fs::File::open(mount.at("0/0")).unwrap();
+            for _ in 0..2 {
+                let mut found = 0;
+                for dir in fs::read_dir(mount.dir()).unwrap() {
+                    for file in fs::read_dir(dir.unwrap().path()).unwrap() {
+                        assert_eq!(file.unwrap().metadata().unwrap().len(), 1, "{mode}");
+                        found += 1;
+                    }
+                }
+                assert_eq!(found, 6000, "{mode}");
+            }
+            assert_eq!(open.metadata().unwrap().nlink(), 1);
+        }
+    }
+}
+
+fn forgets_on_demand() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(18))
 }
 
 #[test]

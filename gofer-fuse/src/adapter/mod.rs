@@ -25,6 +25,7 @@ use crate::files::Files;
 use crate::nodes::Nodes;
 use crate::policy::Policy;
 use crate::requests::{Requests, Waits};
+use crate::trim::Trimmer;
 
 type Reply<T> = Result<T, fuser::Errno>;
 
@@ -34,7 +35,7 @@ const GENERATION: Generation = Generation(0);
 /// What a kernel knows of one mounted tree.
 pub(crate) struct Adapter {
     pub(crate) fs: gofer_vfs::Filesystem,
-    pub(crate) nodes: Nodes,
+    pub(crate) nodes: Arc<Nodes>,
     pub(crate) files: Files,
     policy: Policy,
     /// Shared with those who wait for locks.
@@ -111,9 +112,13 @@ fn write(
 }
 
 impl Adapter {
-    pub(crate) fn new(fs: gofer_vfs::Filesystem, policy: Policy) -> std::io::Result<Adapter> {
+    pub(crate) fn new(
+        fs: gofer_vfs::Filesystem,
+        policy: Policy,
+        trimmer: Trimmer,
+    ) -> std::io::Result<Adapter> {
         Ok(Adapter {
-            nodes: Nodes::new(fs.root()),
+            nodes: Arc::new(Nodes::new(fs.root(), trimmer)),
             fs,
             files: Files::default(),
             policy,

@@ -1,0 +1,137 @@
+//! Keeps the number of files that the kernel knows within bounds.
+//!
+//! The kernel remembers each name it was told of until memory is short. Each is kept here as
+//! well, and costs the server a descriptor, of which there are fewer. So from a limit on the
+//! kernel is asked to forget some (`FUSE_NOTIFY_PRUNE`, since Linux 6.18; fuser does not have
+//! it). It keeps those that somebody uses.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Weak;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::nodes::Nodes;
+
+/// Bounds of the limit.
+const LIMIT: (usize, usize) = (64, 1 << 16);
+
+/// Most numbers in one message to the kernel.
+const BATCH: usize = 256;
+
+/// The pause after the kernel was asked: it answers with requests, and these take time.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// `enum fuse_notify_code` of Linux.
+const FUSE_NOTIFY_PRUNE: i32 = 9;
+
+/// How many files the kernel may know before it is asked to forget some: a part of the
+/// descriptors that a process may have, and so may the server that was started for the mount.
+pub(crate) fn limit() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let part = usize::try_from(descriptors / 4).unwrap_or(usize::MAX);
+    part.clamp(LIMIT.0, LIMIT.1)
+}
+
+/// Has the kernel asked to forget.
+pub(crate) struct Trimmer {
+    limit: usize,
+    wake: SyncSender<()>,
+}
+
+/// What runs it.
+pub(crate) struct Trimming {
+    limit: usize,
+    wake: Receiver<()>,
+}
+
+impl Trimmer {
+    pub(crate) fn new(limit: usize) -> (Trimmer, Trimming) {
+        let (sender, wake) = sync_channel(1);
+        let trimmer = Trimmer {
+            limit,
+            wake: sender,
+        };
+        (trimmer, Trimming { limit, wake })
+    }
+
+    /// The kernel was told of one more file; it knows `count`.
+    #[inline]
+    pub(crate) fn entered(&self, count: usize) {
+        if count > self.limit
+            && let Err(TrySendError::Disconnected(())) = self.wake.try_send(())
+        {
+            tracing::trace!("the kernel cannot be asked to forget");
+        }
+    }
+}
+
+impl Trimming {
+    /// Asks whenever there are too many, on a thread of its own, until `nodes` are gone. `device` leads to the kernel.
+    pub(crate) fn start(self, device: OwnedFd, nodes: Weak<Nodes>) -> io::Result<()> {
+        let device = File::from(device);
+        std::thread::Builder::new()
+            .name("fuse-trim".to_owned())
+            .spawn(move || {
+                if let Err(error) = self.run(&device, &nodes) {
+                    tracing::debug!(%error, "the kernel does not forget when asked to");
+                }
+            })
+            .map(drop)
+    }
+
+    fn run(self, device: &File, nodes: &Weak<Nodes>) -> io::Result<()> {
+        let keep = self.limit / 4 * 3;
+        // Where the last round ended: those in use are not asked for again and again.
+        let mut cursor = 0;
+        while let Ok(()) = self.wake.recv() {
+            let Some(nodes) = nodes.upgrade() else { break };
+            let numbers = nodes.surplus(keep, cursor);
+            drop(nodes);
+            cursor = cursor.wrapping_add(numbers.len());
+            for batch in numbers.chunks(BATCH) {
+                (&*device).write_all(&prune(batch))?;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+/// `struct fuse_out_header`, `struct fuse_notify_prune_out`, and the numbers.
+fn prune(numbers: &[u64]) -> Vec<u8> {
+    let length = 16 + 16 + 8 * numbers.len();
+    let mut message = Vec::with_capacity(length);
+    message.extend_from_slice(&(length as u32).to_ne_bytes());
+    message.extend_from_slice(&FUSE_NOTIFY_PRUNE.to_ne_bytes());
+    message.extend_from_slice(&0u64.to_ne_bytes());
+    message.extend_from_slice(&(numbers.len() as u32).to_ne_bytes());
+    message.extend_from_slice(&[0; 12]);
+    for number in numbers {
+        message.extend_from_slice(&number.to_ne_bytes());
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_as_long_as_they_say() {
+        for count in [0, 1, BATCH] {
+            let message = prune(&vec![7; count]);
+            assert_eq!(message.len(), 32 + 8 * count);
+            assert_eq!(message[..4], (message.len() as u32).to_ne_bytes());
+            assert_eq!(message[16..20], (count as u32).to_ne_bytes());
+        }
+    }
+
+    #[test]
+    fn the_limit_leaves_room() {
+        assert!((LIMIT.0..=LIMIT.1).contains(&limit()));
+    }
+}
