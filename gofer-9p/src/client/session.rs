@@ -34,6 +34,9 @@ use crate::wire::{
 /// Queued clunks that are sent without waiting for a request to go with.
 const CLUNKS_QUEUED_MAX: usize = 64;
 
+/// How long a caller waits for a server that is behind with its clunks.
+const CLUNKS_PATIENCE: Duration = Duration::from_millis(20);
+
 /// How long the end of a connection waits for the answers to its last clunks.
 const GOODBYE_TIME: Duration = Duration::from_millis(500);
 
@@ -389,25 +392,40 @@ impl Session {
         }
     }
 
-    /// Takes what answers have come on the socket, without waiting: where all requests go over
-    /// channels, nobody else does.
+    /// Takes what answers have come on the socket: where all requests go over channels, nobody
+    /// else does. Waits only for a server that is so far behind with its clunks that it may run
+    /// out of what they free.
     pub(super) fn settle_clunks(&self) {
-        let Some(mut incoming) = self.lock().incoming.take() else {
+        let mut state = self.lock();
+        let behind = state.table.are_clunks_behind();
+        let Some(mut incoming) = state.incoming.take() else {
             return;
         };
-        let now = Wait {
-            deadline: Some(Instant::now()),
+        drop(state);
+        let patience = match behind {
+            true => CLUNKS_PATIENCE,
+            false => Duration::ZERO,
+        };
+        let mut wait = Wait {
+            deadline: Some(Instant::now() + patience),
             cancel: None,
         };
         let end = loop {
-            if let Err(end) = incoming.next(self, &mut Reading::for_others(&now)) {
+            if let Err(end) = incoming.next(self, &mut Reading::for_others(&wait)) {
                 break end;
+            }
+            // Many at a time: then many more can be sent.
+            if !self.lock().table.are_clunks_crowded() {
+                wait.deadline = Some(Instant::now());
             }
         };
         let mut state = self.lock();
         state.incoming = Some(incoming);
         state.hand_on();
         drop(state);
+        if behind {
+            self.kick();
+        }
         if let End::Lost(reason) = end {
             self.fail(reason);
         }

@@ -28,6 +28,9 @@ const CLUNKS_IN_FLIGHT_MAX: usize = 256;
 /// From so many on, somebody looks for their answers though nobody waits at the socket.
 const CLUNKS_CROWDED: usize = 32;
 
+/// From so many queued on, callers wait for the server: each keeps something open there.
+const CLUNKS_BEHIND: usize = 512;
+
 /// Reply buffers up to this size are kept for the next request.
 const KEEP_BUFFER_MAX: usize = 64 << 10;
 
@@ -310,6 +313,11 @@ impl Table {
     /// Whether so many clunks are under way that somebody should look for their answers.
     pub(super) fn are_clunks_crowded(&self) -> bool {
         self.clunks_in_flight > CLUNKS_CROWDED
+    }
+
+    /// Whether so many clunks wait to be sent that the server should be waited for.
+    pub(super) fn are_clunks_behind(&self) -> bool {
+        self.clunks.len() > CLUNKS_BEHIND
     }
 
     /// Whether no clunk waits to be sent or answered.

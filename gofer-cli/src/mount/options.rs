@@ -23,7 +23,8 @@ Keys of -o, beside those of `help options`:
   fsname=NAME, subtype=TYPE what mount(8) shows as source and as type
   entry_timeout=SECONDS, attr_timeout=SECONDS, negative_timeout=SECONDS
                             how long the kernel trusts names, attributes, missing names, instead
-                            of what cache= allows: for ever, or not at all
+                            of what cache= allows: for ever, or as long as revalidate_after says
+  locks=server              locks are the server's, for all its clients; else the kernel's own
 Words of fstab such as auto, noauto, user, _netdev, nofail and x-... are ignored.";
 
 /// Keys that concern the file system below as well.
