@@ -162,6 +162,7 @@ impl Filesystem {
     pub fn stats(&self) -> Stats {
         let sb = &self.0.sb;
         sb.pages.count(&sb.counters);
+        sb.counters.times_waiting.set(sb.times.waiting());
         let holdings = sb.remote.holdings();
         sb.counters.remote_files.set(holdings.files);
         sb.counters.remote_closing.set(holdings.closing);

@@ -10,6 +10,7 @@
 //! may be wrong by the time of a restore). Everything else is on the server.
 
 mod image;
+mod nameless;
 mod rebuild;
 mod save;
 mod verify;

@@ -102,6 +102,8 @@ counters! {
     page_cache_dirty: Counter,
     /// Files in memory that hold them, a descriptor each.
     page_cache_files: Counter,
+    /// Files that wait to have their times, and data that was refused, sent to the server.
+    times_waiting: Counter,
     /// Modification times sent to the server after the last writer had closed.
     times_sent: Counter,
 }

@@ -119,6 +119,12 @@ impl Times {
         }
     }
 
+    /// How many files wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        let state = self.shared.state.lock();
+        (state.waiting.len() + state.stuck.len()) as u64
+    }
+
     /// Whether nothing waits and nothing is being sent.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {

@@ -150,3 +150,83 @@ fn a_large_tree_is_walked_in_little_memory() {
     });
     assert!(used.bytes_max < 8 << 20, "{used:?}");
 }
+
+#[test]
+fn files_of_this_client_alone_are_bounded() {
+    let mut setup = Setup::new(InteropMode::Exclusive);
+    setup.config.makes_fifos = false;
+    let rig = setup.mount();
+    let make = |name: &str| {
+        let (fifo, device) = (crate::FileType::Fifo, crate::Device::default());
+        rig.fs.mknod(&rig.cx(), rig.at(name), fifo, 0o600, device)
+    };
+    for n in 0..65536 {
+        make(&format!("p{n}")).unwrap();
+    }
+    assert_eq!(rig.fs.stats().synthetic_files, 65536);
+    assert_eq!(errno(make("more")), Errno::ENOSPC);
+    rig.unlink("p7").unwrap();
+    make("more").unwrap();
+}
+
+#[test]
+fn watches_are_bounded() {
+    let wide = Wide::new(8, 8193, 1000);
+    let notifier = wide.fs.notifier().unwrap();
+    let creds = Credentials::root();
+    let cx = Context::new(&creds);
+    let root = wide.fs.root();
+    let add = |directory: u64, file: u64| {
+        let path = format!("d{directory}/file{file}");
+        let at = At::new(&root, path.as_bytes());
+        notifier.add(&cx, at, crate::EventMask::OPEN)
+    };
+    for n in 0..65536 {
+        add(n % 8, n / 8).unwrap();
+    }
+    assert_eq!(wide.fs.stats().watches, 65536);
+    assert_eq!(errno(add(0, 8192)), Errno::ENOSPC);
+    notifier.remove(1).unwrap();
+    add(0, 8192).unwrap();
+    drop(notifier);
+    assert_eq!(wide.fs.stats().watches, 0);
+}
+
+#[test]
+fn locks_of_a_file_are_bounded() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    let file = rig.create("f").unwrap();
+    let lock = |kind, start: i64| {
+        let lock = crate::RecordLock {
+            kind,
+            range: crate::LockRange::new(start, 1).unwrap(),
+            owner: crate::LockOwner::Process(1),
+            pid: 1,
+        };
+        file.set_lock(&rig.cx(), &lock, false)
+    };
+    for n in 0..8192 {
+        lock(crate::LockKind::Write, 2 * n).unwrap();
+    }
+    assert_eq!(rig.fs.stats().file_locks, 8192);
+    let refused = lock(crate::LockKind::Write, 100_000);
+    assert_eq!(errno(refused), Errno::ENOLCK);
+    lock(crate::LockKind::Unlock, 4).unwrap();
+    lock(crate::LockKind::Write, 100_000).unwrap();
+}
+
+#[test]
+fn files_that_wait_to_be_told_of_are_bounded() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    for n in 0..1500 {
+        let file = rig.create(&format!("f{n}")).unwrap();
+        file.write(&rig.cx(), b"x").unwrap();
+        file.close(&rig.cx()).unwrap();
+        assert!(rig.fs.stats().times_waiting <= 1024);
+    }
+    rig.fs.sync(&rig.cx()).unwrap();
+    for n in [0, 700, 1499] {
+        let name = format!("f{n}");
+        assert_eq!(rig.server_attr(&name).mtime, rig.attr(&name).mtime, "{n}");
+    }
+}
