@@ -233,6 +233,7 @@ impl Layer {
     /// The generic mount flags.
     pub fn mount_flags(&self) -> MountFlags {
         MountFlags {
+            connect_sockets: false,
             readonly: self.readonly.unwrap_or(false),
             noatime: self.noatime.unwrap_or(false),
             relatime: self.relatime.unwrap_or(false),

@@ -37,6 +37,9 @@ pub struct MountFlags {
     /// Reading sets an access time only if it is not later than the last change of the file, or
     /// older than a day.
     pub relatime: bool,
+    /// Opening a socket of the server connects to it, and the file is the connection; without
+    /// this it is `ENXIO`, as on Linux.
+    pub connect_sockets: bool,
 }
 
 /// What `stat` shows.

@@ -12,6 +12,7 @@ use crate::error::Errno;
 use crate::flags::Access;
 use crate::locks::{self, HANDLES, REGISTRY};
 use crate::remote::{OpenMode, Promptness, RemoteFile, RemoteHandle};
+use crate::socket::Connection;
 use crate::superblock::{Failure, Res, Superblock};
 use crate::synthetic::PipeEnd;
 
@@ -45,10 +46,16 @@ impl Handle {
             sb: sb.clone(),
         });
         // What the server does not know it cannot bring to stable storage either.
-        if access.can_write() && handle.pipe_end().is_none() {
+        if access.can_write() && !handle.is_local() {
             sb.register_writable(handle.serial, &handle);
         }
         handle
+    }
+
+    /// Whether the server knows nothing of it.
+    fn is_local(&self) -> bool {
+        let any: &dyn std::any::Any = &*self.remote;
+        any.is::<PipeEnd>() || any.is::<Connection>()
     }
 
     /// The end of a synthetic fifo that this is.

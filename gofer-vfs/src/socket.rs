@@ -1,6 +1,8 @@
 //! Unix sockets with a name in the tree: connecting to them and binding them (semantics 11.11,
 //! 16.11).
 
+mod opened;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::attr::FileType;
@@ -9,10 +11,12 @@ use crate::dentry::Node;
 use crate::error::{Errno, Result};
 use crate::filesystem::{Filesystem, run};
 use crate::permissions::{AccessMask, check_access};
-use crate::remote::{RemoteSocket, SocketType};
+use crate::remote::{RemoteResult, RemoteSocket, SocketType};
 use crate::special;
 use crate::superblock::{Failure, Res};
 use crate::synthetic::LocalSocket;
+
+pub(crate) use opened::{Connection, open};
 
 /// A socket that was bound to a name. Its file stays known, so that connecting goes on to work,
 /// until this is dropped.
@@ -62,8 +66,12 @@ fn connect(cx: &Context<'_>, node: &Node, kind: SocketType) -> Res<OwnedFd> {
         return Err(Errno::ECONNREFUSED.into());
     }
     check_access(cx.creds, &node.inode().attr(), AccessMask::WRITE)?;
-    let connected = node.remote().connect(&cx.call(), kind);
-    connected.map_err(|error| match error.errno {
+    connected(node.remote().connect(&cx.call(), kind))
+}
+
+/// The errors of connect(2).
+fn connected(outcome: RemoteResult<OwnedFd>) -> Res<OwnedFd> {
+    outcome.map_err(|error| match error.errno {
         Errno::EAGAIN | Errno::EPROTOTYPE | Errno::EINTR | Errno::ETIMEDOUT | Errno::EIO => {
             error.into()
         }

@@ -212,6 +212,10 @@ impl Filesystem {
                 Ok(File::new(node, flags, None, path))
             }
             FileType::Symlink => Err(Errno::ELOOP.into()),
+            FileType::Socket if sb.flags.connect_sockets && !node.is_synthetic() => {
+                let own = crate::socket::open(cx, &node, flags)?;
+                Ok(File::new(node, flags, Some(own), path))
+            }
             FileType::Socket => Err(Errno::ENXIO.into()),
             // Neither for reading nor for writing (fifo(7) knows no other end).
             FileType::Fifo if flags.access_bits() == 3 => Err(Errno::EINVAL.into()),

@@ -82,6 +82,7 @@ pub(super) struct Head<'a> {
     pub(super) readonly: bool,
     pub(super) noatime: bool,
     pub(super) relatime: bool,
+    pub(super) connect_sockets: bool,
 }
 
 /// Seconds and nanoseconds.

@@ -74,6 +74,7 @@ impl Filesystem {
             readonly: head.readonly,
             noatime: head.noatime,
             relatime: head.relatime,
+            connect_sockets: head.connect_sockets,
         };
         let root = Credentials::root();
         let cx = &Context {

@@ -13,6 +13,7 @@ use crate::attr::{Attr, AttrMask, FileType};
 use crate::context::{At, Context, Follow};
 use crate::dentry::{Node, evict_all};
 use crate::error::{Errno, Error, Result};
+use crate::file::File;
 use crate::filesystem::Filesystem;
 use crate::flags::Access;
 use crate::handle::Handle;
@@ -30,7 +31,7 @@ impl Filesystem {
     ///
     /// A file that is in use and has no name any more is saved with its content. Fails with
     /// `EOPNOTSUPP` for what an image cannot hold: a file whose open name is gone while it has
-    /// others that are not known here, and a socket that is bound on the server; with `EXDEV` for
+    /// others that are not known here, a socket that is bound on the server, and a connection; with `EXDEV` for
     /// what is of another filesystem; with whatever a sync fails with, and what writing the image
     /// fails with.
     pub fn checkpoint(
@@ -50,6 +51,12 @@ impl Filesystem {
         let kept: Vec<&Node> = nodes.chain(files).chain(listeners).collect();
         if kept.iter().any(|node| !Arc::ptr_eq(node.sb(), self.sb())) {
             return Err(Error::new("checkpoint", Errno::EXDEV));
+        }
+        // A connection is to somebody who does not come back with it.
+        let connected =
+            |file: &File| file.node().file_type() == FileType::Socket && !file.is_path();
+        if let Some((_, file)) = keep.files.iter().find(|(_, file)| connected(file)) {
+            return Err(failed(&file.node().path(), Errno::EOPNOTSUPP));
         }
         let elsewhere = |one: &&(u64, &Notifier)| !Arc::ptr_eq(one.1.sb(), self.sb());
         if keep.notifiers.iter().any(|one| elsewhere(&one)) {
@@ -205,6 +212,7 @@ impl Saving<'_> {
             readonly: sb.flags.readonly,
             noatime: sb.flags.noatime,
             relatime: sb.flags.relatime,
+            connect_sockets: sb.flags.connect_sockets,
         };
         out.put(&Record::Head(head)).map_err(broken)?;
         let mut inodes: Index = 0;

@@ -61,6 +61,8 @@ pub struct ServerTraits {
     pub makes_fifos: bool,
     /// It opens them, without waiting.
     pub opens_fifos: bool,
+    /// It binds sockets.
+    pub binds_sockets: bool,
     /// It makes further names of symbolic links.
     pub links_symlinks: bool,
 }
@@ -322,6 +324,12 @@ mod needs {
     pub fn server_fifos(fx: &Fixture) -> Applies {
         fifos(fx)?;
         usable_fifos(fx)
+    }
+
+    /// Sockets that the server binds.
+    pub fn server_sockets(fx: &Fixture) -> Applies {
+        let binds = fx.server.binds_sockets;
+        when(binds, "the server binds no sockets")
     }
 
     pub fn no_fifos(fx: &Fixture) -> Applies {

@@ -141,6 +141,7 @@ impl Place for Diod {
             runs_as_root: true,
             makes_fifos: true,
             opens_fifos: false,
+            binds_sockets: false,
             links_symlinks: true,
         }
     }

@@ -152,7 +152,10 @@ impl Plan {
         command.arg(self.protocol.served_as());
         command.arg("--root").arg(root);
         if self.is_direct() {
-            command.args(["--donate-root", "--host-uds", "all"]);
+            command.arg("--donate-root");
+        }
+        if self.is_direct() || self.protocol == Protocol::LisafsSocket {
+            command.args(["--host-uds", "all"]);
         }
         if !self.leaves_fifos_to_clients() {
             command.args(["--host-fifo", "open"]);
@@ -276,6 +279,7 @@ impl Place for OwnServer {
             runs_as_root: geteuid().is_root(),
             makes_fifos: !self.plan.leaves_fifos_to_clients(),
             opens_fifos: true,
+            binds_sockets: self.plan.is_direct() || self.plan.protocol == Protocol::LisafsSocket,
             links_symlinks: true,
         }
     }

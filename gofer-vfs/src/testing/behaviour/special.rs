@@ -18,6 +18,7 @@ cases![
     a_deleted_fifo_goes_on_between_its_ends: usable_fifos,
     a_fifo_may_be_written_on_a_readonly_mount: server_fifos,
     other_files_are_always_ready,
+    opening_a_socket_may_be_connecting_to_it: server_sockets,
     a_fifo_the_server_refuses_is_kept_here: no_fifos,
     a_mount_point_is_a_directory_like_others,
     an_open_fifo_is_no_error_of_a_sync: fifos,
@@ -293,5 +294,57 @@ fn a_bound_socket_is_reached_by_its_name(fx: &Fixture) -> CaseResult {
     io(theirs.read_exact(&mut into))?;
     check_eq!(&into, b"hello", "what came through");
     c.unlink("s")?;
+    Ok(())
+}
+
+fn opening_a_socket_may_be_connecting_to_it(fx: &Fixture) -> CaseResult {
+    let c = fx.remount(&Remount {
+        flags: MountFlags {
+            connect_sockets: true,
+            ..MountFlags::default()
+        },
+        ..Remount::default()
+    })?;
+    let cx = c.cx();
+    let listener = c.fs.bind(&cx, c.at("s"), SocketType::Stream, 0o600)?;
+    if listener.node().is_synthetic() {
+        check_errno!(c.open("s", OpenFlags::RDWR), ENXIO);
+        return Ok(());
+    }
+    check_errno!(fx.root().open("s", OpenFlags::RDWR), ENXIO);
+    check_errno!(c.open("s", OpenFlags::RDWR), ECONNREFUSED);
+    listener.listen(&cx, 4)?;
+    check_errno!(c.open("s", OpenFlags::RDWR | OpenFlags::DIRECT), EINVAL);
+    let flags = OpenFlags::RDWR | OpenFlags::NONBLOCK;
+    let ours = c.open("s", flags)?;
+    let mut theirs = UnixStream::from(listener.accept(&cx)?);
+    let io = |result: std::io::Result<()>| result.map_err(Failure::new);
+    io(theirs.set_nonblocking(false))?;
+    check_errno!(ours.read(&cx, &mut [0; 3]), EAGAIN);
+    check_errno!(ours.seek(&cx, Whence::Set(0)), ESPIPE);
+    check_eq!(ours.ready()?, Readiness::WRITE, "a new connection");
+    check_eq!(ours.write(&cx, b"question")?, 8, "bytes written");
+    let mut into = [0; 8];
+    io(theirs.read_exact(&mut into))?;
+    check_eq!(&into, b"question", "what came through");
+    // What was sent before the end is read, byte by byte, and then the end.
+    io(theirs.write_all(b"answer"))?;
+    io(theirs.shutdown(std::net::Shutdown::Write))?;
+    let mut read = Vec::new();
+    loop {
+        ours.wait_ready(&cx, Readiness::READ)?;
+        match ours.read(&cx, &mut into[..1])? {
+            0 => break,
+            n => read.extend_from_slice(&into[..n]),
+        }
+    }
+    check_eq!(read, b"answer".to_vec(), "before the end");
+    // It is half closed: the other way is open yet.
+    check_eq!(ours.write(&cx, b"late")?, 4, "bytes after its end");
+    io(theirs.read_exact(&mut into[..4]))?;
+    check_eq!(ours.stat(&cx)?.attr.file_type, FileType::Socket, "its type");
+    c.fs.sync(&cx)?;
+    ours.close(&cx)?;
+    check_eq!(theirs.read(&mut into).map_err(Failure::new)?, 0, "the end");
     Ok(())
 }

@@ -42,6 +42,7 @@ fn run_one(case: &Case, mode: InteropMode, config: &MemConfig) -> Result<(), Str
             runs_as_root: true,
             makes_fifos: config.makes_fifos,
             opens_fifos: true,
+            binds_sockets: false,
             links_symlinks: true,
         },
         mount: mounter,

@@ -94,6 +94,7 @@ impl Place for Gofer {
             runs_as_root: true,
             makes_fifos: self.which == Which::P9,
             opens_fifos: false,
+            binds_sockets: false,
             links_symlinks: true,
         }
     }
