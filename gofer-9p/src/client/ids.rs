@@ -10,6 +10,8 @@ const FIDS_MAX: u32 = 1 << 20;
 pub(super) struct Fids {
     next: u32,
     free: Vec<u32>,
+    /// Numbers that are never used again.
+    retired: usize,
 }
 
 impl Fids {
@@ -30,7 +32,19 @@ impl Fids {
         self.free.push(fid.0);
     }
 
+    /// One of the numbers in use was ended, and is never used again.
+    pub(super) fn retire(&mut self) {
+        self.retired += 1;
+    }
+
+    /// How many numbers are in use.
+    pub(super) fn held(&self) -> usize {
+        let taken = self.next as usize - self.free.len();
+        taken.saturating_sub(self.retired)
+    }
+
     /// How many numbers are in use or retired.
+    #[cfg(test)]
     pub(super) fn in_use(&self) -> usize {
         self.next as usize - self.free.len()
     }
@@ -47,6 +61,8 @@ mod tests {
         fids.give_back(Fid(0));
         assert_eq!((fids.take(), fids.take()), (Some(Fid(0)), Some(Fid(2))));
         assert_eq!(fids.in_use(), 3);
+        fids.retire();
+        assert_eq!((fids.in_use(), fids.held()), (3, 2));
     }
 
     #[test]
@@ -54,6 +70,7 @@ mod tests {
         let mut fids = Fids {
             next: FIDS_MAX,
             free: Vec::new(),
+            retired: 0,
         };
         assert_eq!(fids.take(), None);
     }

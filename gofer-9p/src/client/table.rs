@@ -370,6 +370,7 @@ impl Table {
                 if !failed || !retire {
                     self.fids.give_back(fid);
                 } else {
+                    self.fids.retire();
                     tracing::debug!(fid = fid.0, "clunk failed, fid retired");
                 }
             }
@@ -396,10 +397,10 @@ impl Table {
         self.slots.get_mut(usize::from(tag.0))
     }
 
-    /// Fids that the server has or may have, and how many of them are to be clunked.
+    /// Fids that the server has, and how many of them are to be clunked.
     pub(super) fn holdings(&self) -> Holdings {
         Holdings {
-            files: self.fids.in_use() as u64,
+            files: self.fids.held() as u64,
             closing: (self.clunks.len() + self.clunks_in_flight) as u64,
         }
     }
