@@ -33,6 +33,11 @@ pub(super) const DIOD: &[Known] = &[
         CACHING,
         NO_NAMES,
     ),
+    known(
+        "links_of_an_open_file_are_counted_down_by_names_never_seen",
+        &[],
+        UNLINKED,
+    ),
     known("replaced_open_file_stays_usable", SHARED, UNLINKED),
     known("unlinked_file_with_another_name_keeps_one", &[], UNLINKED),
     known("unlinked_open_file_can_be_changed", &[], UNLINKED),
