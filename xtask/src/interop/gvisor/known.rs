@@ -92,6 +92,7 @@ pub(super) const GOFER: &[Known] = &[
     known("xattrs_are_listed_and_removed"),
     known("xattrs_need_permission"),
     known("xattrs_through_a_descriptor_are_the_same"),
+    known("xattrs_through_a_descriptor_follow_outside_permission"),
 ];
 
 /// Cases of the behaviour suite over our client and the server of the package p9, which has none of
