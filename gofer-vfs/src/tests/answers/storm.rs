@@ -295,6 +295,7 @@ impl Drop for EndAll<'_> {
 }
 
 fn storm(setup: Setup, steps: u64) {
+    let limit = setup.limit;
     let world = world(setup);
     let stories = STORIES.map(|(name, change, check)| Story {
         name,
@@ -324,7 +325,8 @@ fn storm(setup: Setup, steps: u64) {
     });
     assert_eq!(*world.failed.lock().unwrap(), None);
     let stats = world.rig.fs.stats();
-    assert!(stats.answer_hits > steps, "{stats:?}");
+    // With hardly any cache, what an answer rests on is evicted before it is asked for.
+    assert!(stats.answer_hits > steps || limit < 100, "{stats:?}");
     world.rig.fs.drop_caches();
     assert_eq!(
         world.rig.fs.stats().live_dentries,
