@@ -29,6 +29,8 @@ pub struct Policy {
     pub keep: bool,
     /// Reads and writes pass the kernel's cache by; only mappings use it.
     pub direct: bool,
+    /// The kernel leaves it to us to take set-ID bits away.
+    pub takes_set_id: bool,
     /// Locks are passed on; else the kernel keeps them itself.
     pub locks: bool,
 }
@@ -55,6 +57,7 @@ impl Policy {
             },
             keep,
             direct: !keep,
+            takes_set_id: keep,
             locks: locks == LockPlace::Server,
         }
     }
@@ -75,6 +78,9 @@ impl Policy {
         }
         if self.direct {
             wanted |= InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP;
+        }
+        if self.takes_set_id {
+            wanted |= InitFlags::FUSE_HANDLE_KILLPRIV_V2;
         }
         if self.locks {
             wanted |= InitFlags::FUSE_POSIX_LOCKS | InitFlags::FUSE_FLOCK_LOCKS;

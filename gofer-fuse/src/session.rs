@@ -51,6 +51,7 @@ impl Session {
         let (trimmer, trimming) = Trimmer::new(trim::limit());
         let adapter = Adapter::new(fs, policy, trimmer)?;
         let nodes = Arc::downgrade(&adapter.nodes);
+        let kernel = adapter.kernel.clone();
         let served = Served::new(adapter, waiting_max());
         let mountpoint = Mountpoint::attach(path, options)?;
         let mut config = Config::default();
@@ -67,6 +68,7 @@ impl Session {
             .and_then(|device| fuser::Session::from_fd(served, device, acl, config))
             .and_then(|session| {
                 trimming.start(mountpoint.device()?, nodes)?;
+                let _ = kernel.set(session.notifier());
                 Ok(session)
             })
             .and_then(|session| {

@@ -44,7 +44,8 @@ pub const S_ISUID: u16 = 0o4000;
 pub const S_ISGID: u16 = 0o2000;
 /// Sticky bit of a mode.
 pub const S_ISVTX: u16 = 0o1000;
-const S_IXGRP: u16 = 0o010;
+/// Execute bit of the group in a mode.
+pub const S_IXGRP: u16 = 0o010;
 
 /// On whose behalf an operation runs.
 #[derive(Clone, PartialEq, Eq, Debug)]

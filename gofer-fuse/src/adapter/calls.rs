@@ -85,14 +85,7 @@ impl Filesystem for Adapter {
             atime: atime.map(convert::set_time),
             mtime: mtime.map(convert::set_time),
         };
-        let done = self.run_with(request, |cx| {
-            match handle.and_then(|handle| self.files.get(handle)) {
-                Some(file) => file.set_attr(cx, &set),
-                None => self.fs.set_attr_node(cx, &self.node(number)?, &set),
-            }
-            .map_err(convert::error)?;
-            self.attr(cx, number)
-        });
+        let done = self.set_attr(request, number, handle, set);
         self.reply_attr(reply, done);
     }
 
@@ -280,7 +273,7 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
@@ -289,7 +282,7 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let written = self.write_file(request, handle, data, offset, write_flags);
+        let written = self.write_file(request, (number, handle), data, offset, write_flags);
         reply_written(reply, written.map(|n| n as u64));
     }
 
@@ -545,7 +538,7 @@ impl Filesystem for Adapter {
         _from: INodeNo,
         from: FileHandle,
         offset: u64,
-        _to: INodeNo,
+        number: INodeNo,
         to: FileHandle,
         to_offset: u64,
         length: u64,
@@ -554,7 +547,8 @@ impl Filesystem for Adapter {
     ) {
         let copied = self.file(from).and_then(|from| {
             let to = self.file(to)?;
-            self.run(request, |cx| {
+            let takes = self.takes_set_id(request);
+            self.change_content(request, (number, to.node()), takes, |cx| {
                 from.copy_range(cx, offset, &to, to_offset, length)
             })
         });
@@ -564,7 +558,7 @@ impl Filesystem for Adapter {
     fn fallocate(
         &self,
         request: &Request,
-        _number: INodeNo,
+        number: INodeNo,
         handle: FileHandle,
         offset: u64,
         length: u64,
@@ -572,8 +566,11 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let mode = AllocMode::from_bits_retain(mode as u32);
-        let done = self.on_file(request, handle, |cx, file| {
-            file.allocate(cx, mode, offset, length)
+        let done = self.file(handle).and_then(|file| {
+            let takes = self.takes_set_id(request);
+            self.change_content(request, (number, file.node()), takes, |cx| {
+                file.allocate(cx, mode, offset, length)
+            })
         });
         empty(reply, done);
     }

@@ -2,11 +2,12 @@
 
 mod calls;
 mod locks;
+mod set_id;
 
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fuser::{
@@ -38,6 +39,8 @@ pub(crate) struct Adapter {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) files: Files,
     policy: Policy,
+    /// To tell the kernel something it has not asked for; set when the mount begins.
+    pub(crate) kernel: Arc<OnceLock<fuser::Notifier>>,
     /// Shared with those who wait for locks.
     requests: Arc<Requests>,
 }
@@ -84,33 +87,6 @@ impl Caller {
     }
 }
 
-/// Writes as the kernel asks for it.
-fn write(
-    cx: &Context<'_>,
-    file: &File,
-    data: &[u8],
-    offset: u64,
-    flags: WriteFlags,
-) -> gofer_vfs::Result<usize> {
-    // Pages of a mapping come through any open file, also one that appends.
-    if flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-        return file.write_back_at(cx, data, offset);
-    }
-    // Set-ID bits that a write takes away the kernel takes itself, but where it keeps no pages.
-    if !flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-        return file.write_at(cx, data, offset);
-    }
-    let creds = Credentials {
-        caps: cx.creds.caps - Caps::FSETID,
-        ..cx.creds.clone()
-    };
-    let cx = Context {
-        creds: &creds,
-        ..*cx
-    };
-    file.write_at(&cx, data, offset)
-}
-
 impl Adapter {
     pub(crate) fn new(
         fs: gofer_vfs::Filesystem,
@@ -122,6 +98,7 @@ impl Adapter {
             fs,
             files: Files::default(),
             policy,
+            kernel: Arc::default(),
             requests: Arc::new(Requests::new()?),
         })
     }
@@ -168,14 +145,41 @@ impl Adapter {
     fn write_file(
         &self,
         request: &Request,
-        handle: FileHandle,
+        (number, handle): (INodeNo, FileHandle),
         data: &[u8],
         offset: u64,
         flags: WriteFlags,
     ) -> Reply<usize> {
-        self.on_file(request, handle, |cx, file| {
-            write(cx, file, data, offset, flags)
+        let file = self.file(handle)?;
+        // Pages of a mapping come through any open file, also one that appends.
+        if flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            return self.run(request, |cx| file.write_back_at(cx, data, offset));
+        }
+        let takes = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        self.change_content(request, (number, file.node()), takes, |cx| {
+            file.write_at(cx, data, offset)
         })
+    }
+
+    fn set_attr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        handle: Option<FileHandle>,
+        mut set: SetAttr,
+    ) -> Reply<fuser::FileAttr> {
+        let file = handle.and_then(|handle| self.files.get(handle));
+        let node = match &file {
+            Some(file) => file.node().clone(),
+            None => self.node(number)?,
+        };
+        let takes = set.size.is_some() && set.mode.is_none() && self.takes_set_id(request);
+        set.mode = self.run_with(request, |cx| self.mode_of_new_owner(cx, &node, &set))?;
+        self.change_content(request, (number, &node), takes, |cx| match &file {
+            Some(file) => file.set_attr(cx, &set),
+            None => self.fs.set_attr_node(cx, &node, &set),
+        })?;
+        self.run_with(request, |cx| self.attr(cx, number))
     }
 
     fn node(&self, number: INodeNo) -> Reply<Node> {
