@@ -1,12 +1,12 @@
 //! Random operations on a mount and on a plain directory beside it: what calls return, contents
 //! and attributes have to be the same, whoever else works on the tree.
 //!
-//! - [`op`]: operations and what comes of them; [`strategy`]: sequences of them;
-//!   [`sequences`]: by their seeds.
-//! - [`client`]: on a mount within this process; [`host`]: by system calls; [`mounted`]: by system
+//! - `op`: operations and what comes of them; `strategy`: sequences of them;
+//!   `sequences`: by their seeds.
+//! - `client`: on a mount within this process; `host`: by system calls; `mounted`: by system
 //!   calls on a mount of the kernel's.
-//! - [`world`]: a sequence on both; [`survey`]: all there is in a tree.
-//! - [`allowed`]: in what they may differ.
+//! - `world`: a sequence on both; `survey`: all there is in a tree.
+//! - `allowed`: in what they may differ.
 //!
 //! The seeds of CI are fixed. `cargo xtask random` runs others, more, or one again.
 
