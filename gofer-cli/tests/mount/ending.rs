@@ -5,11 +5,12 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
-use super::Mount;
+use super::{Mount, PATIENCE};
 use crate::common::{Run, Tree, both, finish, gofer, is_root};
 
 #[test]
@@ -61,11 +62,25 @@ fn umount_tells_of_a_process_that_was_killed() {
             command.arg("umount").arg(mount.dir());
             finish(command, b"")
         });
-        // It waits in either the unmount or for the process; both end with that.
+        // It asked for the process before it unmounted, and waits for it now.
+        let begun = Instant::now();
+        let mounted = || {
+            let table = fs::read_to_string("/proc/self/mounts").unwrap();
+            table.contains(mount.dir().to_str().unwrap())
+        };
+        while mounted() {
+            assert!(begun.elapsed() < PATIENCE, "it does not unmount");
+            std::thread::yield_now();
+        }
         kill_process(process, Signal::KILL).unwrap();
         umount.join().unwrap()
     });
-    mount.attached = umount.code != Some(0) && !umount.stderr.contains("unmounted, but");
+    mount.attached = false;
+    let said = &umount.fails(32).stderr;
+    assert!(
+        said.contains("unmounted, but its process was lost"),
+        "{said}"
+    );
 }
 
 #[test]
