@@ -17,7 +17,7 @@ use crate::dentry::Dentry;
 use crate::error::Errno;
 use crate::handle::{Handle, SharedHandles};
 use crate::locks::{DATA, INODES, METADATA, Mutex, RwLock};
-use crate::metadata::{Merge, Metadata, complete};
+use crate::metadata::{Before, Merge, Metadata, complete};
 use crate::page_cache::PageCache;
 use crate::remote::{FileKey, RemoteFile};
 use crate::superblock::{Res, Superblock};
@@ -57,14 +57,20 @@ pub(crate) struct OpenState {
 }
 
 impl Inode {
-    fn new(sb: &Arc<Superblock>, key: FileKey, attr: Attr, sent: AttrMask, removals: u64) -> Inode {
+    /// `sent`: what the server told of `attr`; `ticket` and `removals`: see [`Origin::Found`].
+    fn new(
+        sb: &Arc<Superblock>,
+        key: FileKey,
+        (attr, sent): (Attr, AttrMask),
+        (ticket, removals): (u64, u64),
+    ) -> Inode {
         sb.counters.live_inodes.one();
         Inode {
             key,
             ino: sb.ino(key),
             file_type: attr.file_type,
             changed: AtomicBool::new(false),
-            meta: Mutex::new(Metadata::new(attr, sent, removals)),
+            meta: Mutex::new(Metadata::new(attr, sent, ticket, removals)),
             open: OnceBox::new(),
             sb: sb.clone(),
         }
@@ -132,6 +138,12 @@ impl Inode {
         }
     }
 
+    /// As [`Inode::about_to_change`], for a request that changes how many links there are.
+    pub(crate) fn about_to_count(&self) -> Before {
+        self.about_to_change();
+        self.meta.lock().before()
+    }
+
     /// Applies a local change to the attributes: replies under way are too old from now on.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Metadata) -> R) -> R {
         self.about_to_change();
@@ -170,8 +182,9 @@ impl Inode {
         };
         let through = through.or(shared.as_deref());
         for _ in 0..ATTEMPTS_MAX {
-            let ticket = self.sb.ticket();
+            // In this order: what is known to somebody with a later ticket has these in it.
             let removals = self.sb.unknown_removals();
+            let ticket = self.sb.ticket();
             let reply = match through {
                 Some(handle) => handle.attr(cx)?,
                 None => file.attr(&cx.call(), AttrMask::all())?,
@@ -316,11 +329,13 @@ impl InodeTable {
             Origin::Found { then, .. } => authoritative && self.changed_since(key, then),
             Origin::Made => false,
         };
-        let removals = match origin {
-            Origin::Found { removals, .. } => removals,
-            Origin::Made => sb.unknown_removals(),
+        let asked = match origin {
+            Origin::Found {
+                ticket, removals, ..
+            } => (ticket, removals),
+            Origin::Made => (0, sb.unknown_removals()),
         };
-        let new = || Arc::new(Inode::new(sb, key, attr, sent, removals));
+        let new = || Arc::new(Inode::new(sb, key, (attr, sent), asked));
         if attr.file_type == FileType::Directory {
             return Ok((!outdated()).then(new));
         }

@@ -10,6 +10,10 @@
 //! - a reply to a later ticket was applied: this one is older news and is dropped;
 //! - a local change completed after the ticket was taken: the reply may show the state before
 //!   it, so the caller asks again ([`Merge::Outdated`]).
+//!
+//! Most local changes say what something is from now on. Link counts change *by* something, and a
+//! reply that is applied between the request and the count may have it in it or not: see
+//! [`Before`].
 
 mod names;
 mod times;
@@ -25,6 +29,11 @@ use times::PackedTimes;
 const NO_ID: u32 = u32::MAX;
 const OVERFLOW_ID: u32 = 65534;
 const PAGE_SIZE: u32 = 4096;
+
+/// Which replies had been applied before a request was sent that changes a link count. If another
+/// was applied by the time the change is counted, the server has to be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Before(u64);
 
 /// What became of a reply.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,13 +144,14 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    /// Of an inode that was just found. `attr` went through [`complete`].
-    pub(crate) fn new(attr: Attr, sent: AttrMask, removals: u64) -> Metadata {
+    /// Of an inode that was just found by the request that took `ticket`. `attr` went through
+    /// [`complete`].
+    pub(crate) fn new(attr: Attr, sent: AttrMask, ticket: u64, removals: u64) -> Metadata {
         let mut meta = Metadata {
             size: 0,
             blocks: 0,
             times: PackedTimes::default(),
-            applied: 0,
+            applied: ticket,
             changed: 0,
             names: Names::default(),
             nlink: 0,
@@ -392,9 +402,23 @@ impl Metadata {
         }
     }
 
+    /// See [`Before`].
+    pub(crate) fn before(&self) -> Before {
+        Before(self.applied)
+    }
+
+    /// Whether a reply was applied since, which leaves the count in doubt.
+    fn told_since(&mut self, before: Before) -> bool {
+        let told = self.before() != before;
+        if told {
+            self.doubt();
+        }
+        told
+    }
+
     /// Adds `by` links, where links are counted (semantics 13.4).
-    pub(crate) fn add_links(&mut self, by: i64) {
-        if self.flags.contains(Flags::NLINK_KNOWN) {
+    pub(crate) fn add_links(&mut self, by: i64, before: Before) {
+        if by != 0 && self.flags.contains(Flags::NLINK_KNOWN) && !self.told_since(before) {
             let links = u64::from(self.nlink).saturating_add_signed(by);
             self.nlink = u32::try_from(links).unwrap_or(u32::MAX);
         }
@@ -402,9 +426,11 @@ impl Metadata {
 
     /// A name is gone; `last`: the last one that is known here, which is all there is to go by
     /// where links are not counted.
-    pub(crate) fn lose_link(&mut self, last: bool) {
+    pub(crate) fn lose_link(&mut self, last: bool, before: Before) {
         if self.flags.contains(Flags::NLINK_KNOWN) {
-            self.nlink = self.nlink.saturating_sub(1);
+            if !self.told_since(before) {
+                self.nlink = self.nlink.saturating_sub(1);
+            }
         } else if last {
             self.nlink = 0;
         }
@@ -471,7 +497,7 @@ mod tests {
 
     #[test]
     fn replies_older_than_a_change_or_another_reply_do_not_count() {
-        let mut meta = Metadata::new(regular(), AttrMask::BASIC, 0);
+        let mut meta = Metadata::new(regular(), AttrMask::BASIC, 0, 0);
         let sized = |size| {
             let mut attr = regular();
             attr.size = size;
@@ -486,11 +512,15 @@ mod tests {
         assert_eq!(meta.attr().size, 80);
         assert_eq!(meta.merge(8, sized(90)), Merge::Current);
         assert_eq!(meta.attr().size, 90);
+        // So does what the file was found with.
+        let mut found = Metadata::new(sized(50), AttrMask::BASIC, 5, 0);
+        assert_eq!(found.merge(4, sized(40)), Merge::Current);
+        assert_eq!(found.attr().size, 50);
     }
 
     #[test]
     fn dirty_times_survive_a_reply() {
-        let mut meta = Metadata::new(regular(), AttrMask::BASIC, 0);
+        let mut meta = Metadata::new(regular(), AttrMask::BASIC, 0, 0);
         meta.touch_mtime(LATER);
         assert_eq!(meta.merge(1, regular()), Merge::Current);
         assert_eq!(meta.attr().mtime, LATER);
@@ -506,7 +536,7 @@ mod tests {
 
     #[test]
     fn holes_take_no_blocks() {
-        let mut meta = Metadata::new(regular(), AttrMask::BASIC, 0);
+        let mut meta = Metadata::new(regular(), AttrMask::BASIC, 0, 0);
         meta.grow(1 << 20, 512);
         assert_eq!((meta.attr().size, meta.attr().blocks), (1 << 20, 1));
         meta.set_size(0);
@@ -515,16 +545,36 @@ mod tests {
 
     #[test]
     fn links_are_counted_only_where_the_server_counts_them() {
-        let mut counted = Metadata::new(regular(), AttrMask::BASIC, 0);
-        counted.add_links(2);
+        let mut counted = Metadata::new(regular(), AttrMask::BASIC, 0, 0);
+        let before = counted.before();
+        counted.add_links(2, before);
         assert_eq!(counted.attr().nlink, 2);
         let mut uncounted = regular();
         uncounted.nlink = 1;
-        let mut unknown = Metadata::new(uncounted, AttrMask::TYPE, 0);
-        unknown.add_links(2);
-        unknown.lose_link(false);
+        let mut unknown = Metadata::new(uncounted, AttrMask::TYPE, 0, 0);
+        let before = unknown.before();
+        unknown.add_links(2, before);
+        unknown.lose_link(false, before);
         assert_eq!(unknown.attr().nlink, 1);
-        unknown.lose_link(true);
+        unknown.lose_link(true, before);
         assert_eq!(unknown.attr().nlink, 0);
+    }
+
+    #[test]
+    fn a_count_is_not_changed_by_what_a_reply_may_have_in_it() {
+        let mut two = regular();
+        two.nlink = 2;
+        let mut meta = Metadata::new(two, AttrMask::BASIC, 0, 0);
+        let before = meta.before();
+        let mut one = regular();
+        one.nlink = 1;
+        // Of a request that was sent before or after ours: nobody knows.
+        assert_eq!(meta.merge(3, one), Merge::Current);
+        meta.lose_link(false, before);
+        assert_eq!((meta.attr().nlink, meta.is_doubtful()), (1, true));
+        let before = meta.before();
+        meta.add_links(0, before);
+        meta.add_links(1, before);
+        assert_eq!(meta.attr().nlink, 2);
     }
 }

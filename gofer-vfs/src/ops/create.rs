@@ -10,6 +10,7 @@ use crate::filesystem::Filesystem;
 use crate::inode::Origin;
 use crate::locks::WriteGuard;
 use crate::lookup::fetch_locked;
+use crate::metadata::Before;
 use crate::name::Name;
 use crate::notify::EventMask;
 use crate::ops::check_change_names;
@@ -269,6 +270,7 @@ impl Filesystem {
             removals: source.sb().unknown_removals(),
         };
         let file = source.remote();
+        let before = source.inode().about_to_count();
         let made = creation.finish(0, origin, cx, |dir, name| {
             let found = dir.remote().link(&cx.call(), name, &*file)?;
             source.notify_inode(EventMask::ATTRIB);
@@ -279,7 +281,7 @@ impl Filesystem {
                 let now = source.sb().stamp();
                 source.inode().change(|meta| {
                     if let Some(now) = now {
-                        meta.add_links(1);
+                        meta.add_links(1, before);
                         meta.touch_ctime(now);
                     }
                 });
@@ -411,9 +413,9 @@ impl<'p> Creation<'p> {
         let dir = &self.walk.dir;
         let name = Name::new(self.last.name())?;
         let _names = lock_to_create(cx, dir, name)?;
-        dir.inode().about_to_change();
+        let before = dir.inode().about_to_count();
         match ask(dir, name) {
-            Ok(found) => Ok(enter(dir, name, found, origin, links)),
+            Ok(found) => Ok(enter(dir, name, found, origin, (links, before))),
             Err(failure) => {
                 if failure.is_uncertain() {
                     dir.sb().distrust_name(dir, name.as_bytes(), None);
@@ -451,7 +453,8 @@ pub(crate) fn lock_to_create<'d>(
     Ok(names)
 }
 
-/// Puts a file that was made into the tree; the directory's names are locked. `None` if the
+/// Puts a file that was made into the tree; the directory's names are locked, and it has so many
+/// directories more than `before`. `None` if the
 /// server did not name it, or in a way that makes no sense: it exists all the same, and a later
 /// lookup will tell.
 pub(crate) fn enter(
@@ -459,10 +462,10 @@ pub(crate) fn enter(
     name: Name<'_>,
     found: Option<Found>,
     origin: Origin,
-    links: i64,
+    (links, before): (i64, Before),
 ) -> Option<Node> {
     let sb = dir.sb();
-    sb.touch_names(dir, links);
+    sb.touch_names(dir, links, before);
     dir.forget_absent(name.as_bytes());
     dir.notify_name(EventMask::CREATE, name.as_bytes(), links > 0);
     let found = found?;

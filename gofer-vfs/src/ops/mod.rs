@@ -22,10 +22,12 @@ pub(crate) use xattr::{get, list, remove, set};
 use crate::attr::{Attr, Timestamp};
 use crate::context::Context;
 use crate::dentry::Node;
+use crate::error::Errno;
 use crate::inode::Inode;
+use crate::metadata::Before;
 use crate::permissions::AccessMask;
 use crate::resolve::check_dir;
-use crate::superblock::{Res, Superblock};
+use crate::superblock::{Failure, Res, Superblock};
 
 /// Whether the caller may change the names in `dir`. Search permission was checked on the way.
 fn check_change_names(cx: &Context<'_>, dir: &Node) -> Res<()> {
@@ -44,15 +46,15 @@ impl Superblock {
     }
 
     /// The names in `dir` were changed by an operation that has just completed on the server;
-    /// `links` directories were added.
-    fn touch_names(&self, dir: &Node, links: i64) {
+    /// `links` directories were added. `before`: what `dir` was when that was sent.
+    fn touch_names(&self, dir: &Node, links: i64, before: Before) {
         self.names_changed(dir);
         dir.synthetic_names_changed(links);
         let now = self.stamp_of(dir);
         dir.inode().change(|meta| {
             if let Some(now) = now {
                 meta.touch_mtime(now);
-                meta.add_links(links);
+                meta.add_links(links, before);
             }
         });
     }
@@ -77,27 +79,40 @@ fn is_atime_old(attr: &Attr, now: Timestamp) -> bool {
     attr.atime <= attr.mtime || attr.atime <= attr.ctime || now.sec - attr.atime.sec >= DAY
 }
 
+/// Whether a server says so of a file that it does not find any more.
+fn is_of_nothing(failure: Failure) -> bool {
+    matches!(failure.errno(), Errno::ENOENT | Errno::ESTALE)
+}
+
 /// The name of `child` was removed on the server and detached here. Whether it was its last, as
-/// far as is known.
-fn lost_name(child: &Node) -> bool {
+/// far as is known. `before`: what the file was when that was sent.
+fn lost_name(cx: &Context<'_>, child: &Node, before: Before) -> bool {
     let inode = child.inode();
     let sb = child.sb();
     let now = sb.stamp_of(child);
     child.synthetic_unlinked();
     let last = inode.live_remote().is_none();
-    let left = inode.change(|meta| {
+    let (mut left, doubtful) = inode.change(|meta| {
         let Some(now) = now else {
             // The server tells those who ask through an open description.
-            return u64::from(!last || (!inode.is_dir() && meta.attr().nlink > 1));
+            let left = !last || (!inode.is_dir() && meta.attr().nlink > 1);
+            return (u64::from(left), false);
         };
         if inode.is_dir() {
             meta.no_links();
         } else {
-            meta.lose_link(last);
+            meta.lose_link(last, before);
         }
         meta.touch_ctime(now);
-        meta.attr().nlink
+        (meta.attr().nlink, meta.is_doubtful())
     });
+    if doubtful && last && left == 1 {
+        // This name is in the count, or one that is not known here.
+        left = match inode.refresh(cx, &*child.remote(), None) {
+            Ok(()) => inode.attr().nlink,
+            Err(failure) => u64::from(!is_of_nothing(failure)),
+        };
+    }
     if left == 0 {
         sb.times.forget(child);
     }

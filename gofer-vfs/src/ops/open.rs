@@ -144,7 +144,7 @@ impl Filesystem {
             truncate: false,
         };
         let _names = lock_to_create(cx, dir, name)?;
-        dir.inode().about_to_change();
+        let before = dir.inode().about_to_count();
         let made = dir.remote().create(&cx.call(), name, mode, owner, open);
         let (found, handle) = match made {
             Ok(made) => made,
@@ -159,7 +159,7 @@ impl Filesystem {
             }
         };
         let handle = Handle::new(sb, handle, access);
-        let node = enter(dir, name, Some(found), Origin::Made, 0).ok_or(Errno::EIO)?;
+        let node = enter(dir, name, Some(found), Origin::Made, (0, before)).ok_or(Errno::EIO)?;
         if node.file_type() != FileType::Regular {
             return Err(Errno::EIO.into());
         }

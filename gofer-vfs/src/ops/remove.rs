@@ -112,7 +112,8 @@ fn remove_from(
     if let Some(child) = child {
         check_child(cx, &parent, child, what)?;
     }
-    dir.inode().about_to_change();
+    let before = dir.inode().about_to_count();
+    let child_before = child.as_ref().map(|child| child.inode().about_to_count());
     let file = child.as_ref().map(Node::remote);
     let asked = match child {
         Some(child) if child.is_synthetic() => Ok(()),
@@ -123,10 +124,10 @@ fn remove_from(
     let sb = dir.sb();
     match asked {
         Ok(()) => {
-            match child {
-                Some(child) => {
+            match child.as_ref().zip(child_before) {
+                Some((child, child_before)) => {
                     dir.detach(name.as_bytes(), child, true);
-                    let last = lost_name(child);
+                    let last = lost_name(cx, child, child_before);
                     if what == What::File {
                         child.notify_inode(EventMask::ATTRIB);
                     }
@@ -141,7 +142,8 @@ fn remove_from(
             }
             dir.notify_name(EventMask::DELETE, name.as_bytes(), what == What::Directory);
             dir.mark_absent(name.as_bytes());
-            sb.touch_names(dir, if what == What::Directory { -1 } else { 0 });
+            let links = if what == What::Directory { -1 } else { 0 };
+            sb.touch_names(dir, links, before);
             Ok(())
         }
         Err(error) => {

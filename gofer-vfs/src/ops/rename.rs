@@ -9,7 +9,7 @@ use crate::filesystem::Filesystem;
 use crate::flags::RenameFlags;
 use crate::locks::{MutexGuard, WriteGuard};
 use crate::lookup::fetch_locked;
-use crate::metadata::Metadata;
+use crate::metadata::{Before, Metadata};
 use crate::name::Name;
 use crate::ops::{check_change_names, lost_name};
 use crate::permissions::{AccessMask, check_access, check_sticky};
@@ -302,8 +302,9 @@ impl Job<'_> {
 
     fn carry_out(&self, source: &Node, target: Option<&Node>) -> Res<()> {
         let ((from, old), (to, new)) = (self.from, self.to);
-        from.inode().about_to_change();
-        to.inode().about_to_change();
+        let parents = (from.inode().about_to_count(), to.inode().about_to_count());
+        let replaced = target.filter(|_| !self.swaps);
+        let replaced = replaced.map(|replaced| (replaced, replaced.inode().about_to_count()));
         let _moving = self.sb.moves.begin();
         if let Err(error) = self.ask(source, target) {
             let failure = Failure::from(error);
@@ -319,17 +320,17 @@ impl Job<'_> {
                 source.exchange((from, old.as_bytes()), target, (to, new.as_bytes()));
             }
             _ => {
-                if let Some(target) = target {
-                    to.detach(new.as_bytes(), target, true);
-                    last = lost_name(target);
-                    target.invalidate_below();
+                if let Some((replaced, before)) = replaced {
+                    to.detach(new.as_bytes(), replaced, true);
+                    last = lost_name(self.cx, replaced, before);
+                    replaced.invalidate_below();
                 }
                 source.rename((from, old.as_bytes()), (to, new.as_bytes()));
                 from.mark_absent(old.as_bytes());
             }
         }
         self.tell(source, target, last);
-        self.count_links(source, target);
+        self.count_links(source, target, parents);
         let now = self.sb.stamp();
         let other = target.filter(|_| self.swaps);
         for moved in std::iter::once(source).chain(other) {
@@ -355,17 +356,17 @@ impl Job<'_> {
         }
     }
 
-    /// Times and link counts of both parents.
-    fn count_links(&self, source: &Node, target: Option<&Node>) {
+    /// Times and link counts of both parents; `before`: what they were when that was sent.
+    fn count_links(&self, source: &Node, target: Option<&Node>, before: (Before, Before)) {
         let (from, to) = (self.from.0, self.to.0);
         let moved = i64::from(source.inode().is_dir());
         let other = i64::from(target.is_some_and(|target| target.inode().is_dir()));
         let returned = if self.swaps { other } else { 0 };
         if from.same(to) {
-            self.sb.touch_names(from, returned - other);
+            self.sb.touch_names(from, returned - other, before.0);
         } else {
-            self.sb.touch_names(from, returned - moved);
-            self.sb.touch_names(to, moved - other);
+            self.sb.touch_names(from, returned - moved, before.0);
+            self.sb.touch_names(to, moved - other, before.1);
         }
     }
 }

@@ -26,7 +26,7 @@ pub use link::{Fault, Op};
 pub use outside::MemOutside;
 
 use file::MemFile;
-use link::Link;
+use link::{Link, When};
 use tree::{ROOT, Tree};
 
 /// What a connection can do, and how its answers come.
@@ -186,7 +186,13 @@ impl MemRemote {
     /// Runs `hook` right before the next call of `op` reaches the tree, with no lock held: the
     /// place to change the tree in a race, or to wait.
     pub fn before(&self, op: Op, hook: impl FnOnce() + Send + 'static) {
-        self.link.before(op, Box::new(hook));
+        self.link.hook(op, When::Before, Box::new(hook));
+    }
+
+    /// As [`MemRemote::before`], right after the next call of `op` on a file or a handle was
+    /// carried out, before its caller hears of it.
+    pub fn after(&self, op: Op, hook: impl FnOnce() + Send + 'static) {
+        self.link.hook(op, When::After, Box::new(hook));
     }
 
     /// Cuts the connection: every call fails with `EIO` until the client connects again, and

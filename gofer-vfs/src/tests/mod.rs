@@ -9,6 +9,7 @@ mod cache;
 mod faults;
 mod file_model;
 mod handles;
+mod link_counts;
 mod listing;
 mod mounts;
 mod order;

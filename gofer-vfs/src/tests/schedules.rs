@@ -124,6 +124,35 @@ fn a_directory_moves_under_those_who_work_below_it() {
     });
 }
 
+#[test]
+fn names_of_one_file_are_counted_once() {
+    schedules(60, || {
+        let rig = Rig::new(InteropMode::Exclusive);
+        rig.outside.write(b"a", b"").unwrap();
+        rig.outside.link(b"a", b"b").unwrap();
+        rig.outside.link(b"a", b"unknown").unwrap();
+        rig.lstat("a").unwrap();
+        rig.lstat("b").unwrap();
+        let rig = side_by_side(
+            rig,
+            &[
+                |rig| rig.unlink("unknown").unwrap(),
+                |rig| rig.unlink("a").unwrap(),
+                |rig| rig.link("b", "c").unwrap(),
+                |rig| {
+                    for _ in 0..2 {
+                        let links = rig.attr("b").nlink;
+                        assert!((1..=4).contains(&links), "{links}");
+                    }
+                },
+            ],
+        );
+        check_tree(&rig);
+        assert_eq!((rig.attr("b").nlink, rig.attr("c").nlink), (2, 2));
+        check_end(rig);
+    });
+}
+
 fn handles_are_shared(mode: InteropMode) {
     let rig = Rig::new(mode);
     rig.outside.write(b"f", b"content").unwrap();

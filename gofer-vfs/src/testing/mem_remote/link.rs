@@ -75,6 +75,7 @@ pub enum Fault {
 /// What [`Link::enter`] found for a call that may go ahead.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Passage {
+    op: Option<Op>,
     pub refuse_fields: Option<(AttrMask, Errno)>,
     pub short: Option<usize>,
     pub late: Option<Errno>,
@@ -83,12 +84,19 @@ pub(super) struct Passage {
 
 type Hook = Box<dyn FnOnce() + Send>;
 
+/// When a hook runs: before the request reaches the tree, or before its reply reaches the caller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    Before,
+    After,
+}
+
 #[derive(Default)]
 struct Faults {
     /// `None` counts every call that waits for the server.
     once: Vec<(Option<Op>, u64, Fault)>,
     always: HashMap<Op, Fault>,
-    hooks: Vec<(Op, Hook)>,
+    hooks: Vec<(Op, When, Hook)>,
 }
 
 /// The log forgets its beginning beyond this many calls.
@@ -169,7 +177,7 @@ impl Link {
         self.note(op);
         #[cfg(test)]
         crate::sync::scheduled::step();
-        if let Some(hook) = self.take_hook(op) {
+        if let Some(hook) = self.take_hook(op, When::Before) {
             hook();
         }
         let fault = self.take_fault(op, waits);
@@ -179,7 +187,10 @@ impl Link {
         if self.cut.load(Ordering::Relaxed) {
             return Err(RemoteError::unknown(Errno::EIO));
         }
-        let mut passage = Passage::default();
+        let mut passage = Passage {
+            op: Some(op),
+            ..Passage::default()
+        };
         match fault {
             Some(Fault::Refuse(errno)) => return Err(RemoteError::refused(errno)),
             Some(Fault::RefuseFields(mask, errno)) => passage.refuse_fields = Some((mask, errno)),
@@ -193,6 +204,10 @@ impl Link {
 
     /// Ends a call whose request was carried out.
     pub fn leave(&self, passage: Passage) -> RemoteResult<()> {
+        let hook = passage.op.and_then(|op| self.take_hook(op, When::After));
+        if let Some(hook) = hook {
+            hook();
+        }
         if passage.cut_after {
             self.drop_connection();
             return Err(RemoteError::unknown(Errno::EIO));
@@ -213,10 +228,12 @@ impl Link {
         log.push(op);
     }
 
-    fn take_hook(&self, op: Op) -> Option<Hook> {
+    fn take_hook(&self, op: Op, when: When) -> Option<Hook> {
         let hooks = &mut self.faults.lock().hooks;
-        let at = hooks.iter().position(|hook| hook.0 == op)?;
-        Some(hooks.remove(at).1)
+        let at = hooks
+            .iter()
+            .position(|hook| (hook.0, hook.1) == (op, when))?;
+        Some(hooks.remove(at).2)
     }
 
     fn take_fault(&self, op: Op, waits: bool) -> Option<Fault> {
@@ -250,8 +267,8 @@ impl Link {
         faults.always.clear();
     }
 
-    pub fn before(&self, op: Op, hook: Hook) {
-        self.faults.lock().hooks.push((op, hook));
+    pub fn hook(&self, op: Op, when: When, hook: Hook) {
+        self.faults.lock().hooks.push((op, when, hook));
     }
 
     pub fn drop_connection(&self) {
@@ -272,7 +289,7 @@ impl Link {
     /// A new connection, unless the client has left or a fault of [`Op::Reattach`] is met.
     pub fn reattach(&self) -> RemoteResult<()> {
         self.note(Op::Reattach);
-        if let Some(hook) = self.take_hook(Op::Reattach) {
+        if let Some(hook) = self.take_hook(Op::Reattach, When::Before) {
             hook();
         }
         if let Some(Fault::Refuse(errno)) = self.take_fault(Op::Reattach, false) {
