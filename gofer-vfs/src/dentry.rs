@@ -386,8 +386,6 @@ impl Node {
         }
     }
 
-    /// Of a directory: never reused while the filesystem is mounted. Also the order in which two
-    /// unrelated directories are locked.
     /// Whether it still has its name in its directory.
     pub(crate) fn has_name(&self) -> bool {
         !self.0.is_dead()
@@ -403,6 +401,8 @@ impl Node {
         self.0.die(DELETED);
     }
 
+    /// Of a directory: never reused while the filesystem is mounted. Also the order in which two
+    /// unrelated directories are locked.
     pub(crate) fn id(&self) -> u64 {
         self.directory().map_or(0, |directory| directory.id)
     }

@@ -24,6 +24,9 @@ use crate::superblock::{Res, Superblock};
 /// How long mounting and unmounting may take if the caller sets no deadline (semantics 3.8).
 const MOUNT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The longest name that a message has room for, in bytes (semantics 13.8).
+const NAME_SENT_MAX: u64 = 65535;
+
 /// The magic number `statfs` shows, that of 9P whatever the protocol (semantics 13.8).
 const V9FS_MAGIC: u64 = 0x0102_1997;
 
@@ -120,7 +123,7 @@ impl Filesystem {
         // A server that does not tell has names as long as everybody's.
         let name_max = match found.file.stat_fs(call).map(|numbers| numbers.name_length) {
             Ok(0) | Err(_) => NAME_MAX,
-            Ok(told) => usize::try_from(told).unwrap_or(NAME_MAX),
+            Ok(told) => told.min(NAME_SENT_MAX) as usize,
         };
         let sb = Superblock::new(remote, options, flags, clock, found.key, name_max, numbers);
         let sink: Weak<Superblock> = Arc::downgrade(&sb);
@@ -226,9 +229,10 @@ impl Filesystem {
             let real = node.nearest_real();
             let mut numbers = real.remote().stat_fs(&cx.call())?;
             numbers.fs_type = V9FS_MAGIC;
-            if numbers.name_length == 0 {
-                numbers.name_length = NAME_MAX as u64;
-            }
+            numbers.name_length = match numbers.name_length {
+                0 => NAME_MAX as u64,
+                told => told.min(NAME_SENT_MAX),
+            };
             Ok(numbers)
         })
     }

@@ -169,13 +169,17 @@ impl Inode {
         Ok(self.update(|meta| meta.merge(ticket, reply)))
     }
 
-    /// Gets the attributes from the server, through an open handle where there is one.
+    /// Gets the attributes from the server, through an open handle where there is one. Those of a
+    /// file of this client alone are known.
     pub(crate) fn refresh(
         &self,
         cx: &Context<'_>,
         file: &dyn RemoteFile,
         through: Option<&Handle>,
     ) -> Res<()> {
+        if self.key.is_synthetic() {
+            return Ok(());
+        }
         let shared = match through {
             Some(_) => None,
             None => self.any_handle(),

@@ -62,10 +62,11 @@ impl Filesystem {
 }
 
 fn connect(cx: &Context<'_>, node: &Node, kind: SocketType) -> Res<OwnedFd> {
+    // In Linux's order: permission, then what it is.
+    check_access(cx.creds, &node.inode().attr(), AccessMask::WRITE)?;
     if node.file_type() != FileType::Socket {
         return Err(Errno::ECONNREFUSED.into());
     }
-    check_access(cx.creds, &node.inode().attr(), AccessMask::WRITE)?;
     connected(node.remote().connect(&cx.call(), kind))
 }
 

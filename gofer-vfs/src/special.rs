@@ -216,6 +216,9 @@ pub(crate) fn read_stream(
     into: &mut [u8],
     blocks: bool,
 ) -> Res<usize> {
+    if into.is_empty() {
+        return Ok(0);
+    }
     if let Some(n) = handle.take_back(into) {
         return Ok(n);
     }

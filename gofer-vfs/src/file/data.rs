@@ -215,7 +215,7 @@ impl File {
     }
 
     fn write_special(&self, cx: &Context<'_>, from: &[u8]) -> Res<usize> {
-        if let Some(now) = self.node.sb().stamp() {
+        if let Some(now) = self.node.sb().stamp_of(&self.node) {
             self.node.inode().change(|meta| meta.touch_mtime(now));
         }
         special::write_stream(cx, &*self.writer()?, from, self.blocks())

@@ -37,7 +37,8 @@ fn check_change_names(cx: &Context<'_>, dir: &Node) -> Res<()> {
 impl Superblock {
     /// Sets the access time after a read, where this client's clock stamps files.
     pub(crate) fn touch_atime(&self, inode: &Inode) {
-        if self.mode.client_clock() && !self.flags.noatime && !self.flags.readonly {
+        let ours = self.mode.client_clock() || inode.key.is_synthetic();
+        if ours && !self.flags.noatime && !self.flags.readonly {
             let now = self.clock.now();
             if !self.flags.relatime || is_atime_old(&inode.attr(), now) {
                 inode.update(|meta| meta.touch_atime(now));

@@ -203,6 +203,7 @@ impl Filesystem {
                 }
                 Ok(file)
             }
+            FileType::Directory if flags.contains(OpenFlags::DIRECT) => Err(Errno::EINVAL.into()),
             FileType::Directory => {
                 let file = node.remote();
                 inode
@@ -344,13 +345,8 @@ fn check_existing(node: &Node, flags: OpenFlags, slash: bool) -> Res<()> {
     if node.file_type() == FileType::Symlink {
         return Err(Errno::ELOOP.into());
     }
-    if is_dir {
-        if access_to_open(flags).contains(AccessMask::WRITE) {
-            return Err(Errno::EISDIR.into());
-        }
-        if flags.contains(OpenFlags::DIRECT) {
-            return Err(Errno::EINVAL.into());
-        }
+    if is_dir && access_to_open(flags).contains(AccessMask::WRITE) {
+        return Err(Errno::EISDIR.into());
     }
     Ok(())
 }

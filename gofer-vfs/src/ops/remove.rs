@@ -164,13 +164,11 @@ fn remove_from(
 /// What can be refused without asking the server.
 fn check_child(cx: &Context<'_>, parent: &Attr, child: &Node, what: What) -> Res<()> {
     check_sticky(cx.creds, parent, &child.inode().attr())?;
-    if child.is_covered() {
-        return Err(Errno::EBUSY.into());
-    }
     let is_dir = child.inode().is_dir();
     match what {
         What::File if is_dir => Err(Errno::EISDIR.into()),
         What::Directory if !is_dir => Err(Errno::ENOTDIR.into()),
+        _ if child.is_covered() => Err(Errno::EBUSY.into()),
         What::Directory if !child.synthetic_children().is_empty() => Err(Errno::ENOTEMPTY.into()),
         What::Directory if child.sb().mode.may_cache_metadata() && child.has_cached_children() => {
             Err(Errno::ENOTEMPTY.into())

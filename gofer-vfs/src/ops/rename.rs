@@ -250,16 +250,16 @@ impl Job<'_> {
                 _ => {}
             }
         }
-        if source.is_covered() || target.is_some_and(Node::is_covered) {
-            return Err(Errno::EBUSY.into());
-        }
-        self.check_synthetic(source, target)?;
         // The `..` of a directory that changes its parent changes, too.
         for moved in [Some(source), target.filter(|_| self.swaps)] {
             if let Some(moved) = moved.filter(|moved| moved.inode().is_dir() && !from.same(to)) {
                 check_access(self.cx.creds, &moved.inode().attr(), AccessMask::WRITE)?;
             }
         }
+        if source.is_covered() || target.is_some_and(Node::is_covered) {
+            return Err(Errno::EBUSY.into());
+        }
+        self.check_synthetic(source, target)?;
         Ok(true)
     }
 
@@ -331,9 +331,9 @@ impl Job<'_> {
         }
         self.tell(source, target, last);
         self.count_links(source, target, parents);
-        let now = self.sb.stamp();
         let other = target.filter(|_| self.swaps);
         for moved in std::iter::once(source).chain(other) {
+            let now = self.sb.stamp_of(moved);
             let touch = |meta: &mut Metadata| now.map(|now| meta.touch_ctime(now));
             moved.inode().change(touch);
         }

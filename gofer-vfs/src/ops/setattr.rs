@@ -70,6 +70,10 @@ pub(crate) fn change_attributes(
         }
     }
     if send.mask().is_empty() {
+        // The owner it has already: that counts as a change and is none to the server.
+        if let Some(now) = now.filter(|_| !set.mask().is_empty()) {
+            inode.change(|meta| meta.touch_ctime(now));
+        }
         node.notify_set(set);
         return Ok(());
     }

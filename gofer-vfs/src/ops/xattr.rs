@@ -35,6 +35,7 @@ impl Filesystem {
         size: usize,
     ) -> Result<Vec<u8>> {
         self.run("getxattr", at.path, || {
+            check_name(name)?;
             get(cx, &self.walk_to_end(cx, at, follow)?, name, size)
         })
     }
@@ -50,6 +51,7 @@ impl Filesystem {
         flags: XattrFlags,
     ) -> Result<()> {
         self.run("setxattr", at.path, || {
+            check_set(name, value, flags)?;
             set(cx, &self.walk_to_end(cx, at, follow)?, name, value, flags)
         })
     }
@@ -71,14 +73,28 @@ impl Filesystem {
         name: &[u8],
     ) -> Result<()> {
         self.run("removexattr", at.path, || {
+            check_name(name)?;
             remove(cx, &self.walk_to_end(cx, at, follow)?, name)
         })
     }
 }
 
+/// What is checked before the file is looked for, as Linux does.
 fn check_name(name: &[u8]) -> Res<()> {
     if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) {
         return Err(Errno::ERANGE.into());
+    }
+    Ok(())
+}
+
+/// As [`check_name`], of all that is to be set.
+fn check_set(name: &[u8], value: &[u8], flags: XattrFlags) -> Res<()> {
+    if !XattrFlags::all().contains(flags) {
+        return Err(Errno::EINVAL.into());
+    }
+    check_name(name)?;
+    if value.len() > SIZE_MAX {
+        return Err(Errno::E2BIG.into());
     }
     Ok(())
 }
@@ -143,13 +159,7 @@ pub(crate) fn set(
     value: &[u8],
     flags: XattrFlags,
 ) -> Res<()> {
-    check_name(name)?;
-    if !XattrFlags::all().contains(flags) {
-        return Err(Errno::EINVAL.into());
-    }
-    if value.len() > SIZE_MAX {
-        return Err(Errno::E2BIG.into());
-    }
+    check_set(name, value, flags)?;
     node.sb().check_writable()?;
     check(cx, node, name, true)?;
     changed(

@@ -459,6 +459,54 @@ fn connecting_needs_permission_to_write() {
         .unwrap();
     let refused = rig.fs.connect(&cx, rig.at("s"), SocketType::Any);
     assert_eq!(errno(refused), Some(Errno::EACCES));
+    // That comes before what it is.
+    rig.outside.write(b"f", b"").unwrap();
+    let refused = rig.fs.connect(&cx, rig.at("f"), SocketType::Any);
+    assert_eq!(errno(refused), Some(Errno::EACCES));
+    rig.outside.chmod(b"f", 0o666).unwrap();
+    rig.fs.drop_caches();
+    let refused = rig.fs.connect(&cx, rig.at("f"), SocketType::Any);
+    assert_eq!(errno(refused), Some(Errno::ECONNREFUSED));
+}
+
+#[test]
+fn their_times_are_this_clients_in_every_mode() {
+    for mode in ALL {
+        let rig = with_fifo(mode);
+        rig.refused_dir("dir");
+        let (cx, no) = (rig.cx(), Follow::No);
+        let fifo = rig.fs.resolve(&cx, rig.at("fifo"), no).unwrap();
+        let dir = rig.fs.resolve(&cx, rig.at("dir"), no).unwrap();
+        let attr = |node| rig.fs.stat_node(&cx, node).unwrap().attr;
+        let born = rig.clock.now();
+        rig.clock.advance(1);
+        let end = open(&rig, OpenFlags::RDWR);
+        end.write(&cx, b"x").unwrap();
+        let wrote = rig.clock.now();
+        assert_eq!((attr(&fifo).mtime, attr(&fifo).ctime), (wrote, wrote));
+        assert_eq!(attr(&fifo).atime, born, "{mode:?}");
+        rig.clock.advance(1);
+        end.read(&cx, &mut [0]).unwrap();
+        let read = rig.clock.now();
+        assert_eq!((attr(&fifo).atime, attr(&fifo).mtime), (read, wrote));
+        rig.listed("dir");
+        assert_eq!((attr(&dir).atime, attr(&dir).ctime), (read, born));
+        rig.clock.advance(1);
+        rig.rename("fifo", "renamed").unwrap();
+        assert_eq!(attr(&fifo).ctime, rig.clock.now(), "{mode:?}");
+        assert_eq!(attr(&fifo).mtime, wrote);
+        // What is asked by path is the same.
+        rig.calls();
+        assert_eq!(rig.attr("renamed"), attr(&fifo));
+    }
+}
+
+#[test]
+fn reading_nothing_waits_for_nothing() {
+    let rig = with_fifo(InteropMode::Exclusive);
+    let end = open(&rig, OpenFlags::RDWR);
+    assert_eq!(end.read(&rig.cx(), &mut []).unwrap(), 0);
+    assert_eq!(end.write(&rig.cx(), &[]).unwrap(), 0);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the dentry cache keeps and lets go.
 
 use super::*;
+use crate::clock::Clock;
 
 #[test]
 fn the_limit_bounds_unused_leaves() {
@@ -199,6 +200,29 @@ fn modification_times_do_not_jump_at_eviction() {
     assert_eq!(rig.attr("f").mtime, seen);
     assert_eq!(rig.fs.stats().times_sent, 1);
     assert_eq!(rig.server_attr("f").mtime, seen);
+}
+
+/// As on a host, and without a word to the server.
+#[test]
+fn the_owner_a_file_has_is_a_change_of_attributes() {
+    for mode in EW {
+        let rig = Rig::new(mode);
+        drop(rig.create("f").unwrap());
+        let mtime = rig.attr("f").mtime;
+        rig.clock.advance(1);
+        rig.calls();
+        let owner = SetAttr {
+            uid: Some(0),
+            ..SetAttr::default()
+        };
+        rig.set_attr("f", owner).unwrap();
+        let attr = rig.attr("f");
+        assert_eq!((attr.ctime, attr.mtime), (rig.clock.now(), mtime));
+        rig.clock.advance(1);
+        rig.set_attr("f", SetAttr::default()).unwrap();
+        assert_eq!(rig.attr("f").ctime, attr.ctime, "nothing is no change");
+        assert_eq!(rig.calls(), []);
+    }
 }
 
 #[test]

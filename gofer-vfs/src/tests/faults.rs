@@ -393,3 +393,12 @@ fn the_length_of_names_is_the_servers() {
         assert_eq!(numbers.fs_type, 0x0102_1997);
     }
 }
+
+#[test]
+fn no_name_is_longer_than_a_message_can_tell() {
+    let mut setup = Setup::new(InteropMode::Exclusive);
+    setup.config.name_length = 99_999;
+    let rig = setup.mount();
+    let numbers = rig.fs.statfs(&rig.cx(), rig.at("")).unwrap();
+    assert_eq!(numbers.name_length, 65535);
+}

@@ -2,6 +2,7 @@
 
 use super::{EW, Rig, S, Setup, errno};
 use crate::testing::Outside;
+use crate::testing::mem_remote::MemServer;
 use crate::{
     At, Context, Credentials, Errno, Filesystem, InteropMode, Node, OpenFlags, RenameFlags,
 };
@@ -103,6 +104,7 @@ fn mount_points_are_busy() {
     for mode in EW.into_iter().chain(S) {
         let (outer, _inner) = nested(mode);
         assert_eq!(errno(outer.rmdir("mnt")), Errno::EBUSY);
+        assert_eq!(errno(outer.unlink("mnt")), Errno::EISDIR, "its type first");
         assert_eq!(errno(outer.rename("mnt", "other")), Errno::EBUSY);
         assert_eq!(errno(outer.rename("top", "mnt")), Errno::EBUSY);
         assert_eq!(
@@ -122,6 +124,34 @@ fn mount_points_are_busy() {
         deep.rename("a", "z").unwrap();
         assert_eq!(node(&deep, "z/b"), low.fs.root());
         assert_eq!(paths(&deep), ["/z/b"]);
+    }
+}
+
+/// What Linux checks before it looks for mounts.
+#[test]
+fn other_errors_come_before_that_a_mount_point_is_busy() {
+    for mode in EW.into_iter().chain(S) {
+        let server = MemServer::new();
+        for dir in [&b""[..], b"from", b"to"] {
+            server.outside().mkdir(dir).ok();
+            server.outside().chmod(dir, 0o777).unwrap();
+        }
+        server.outside().mkdir(b"from/theirs").unwrap();
+        server.outside().write(b"from/file", b"").unwrap();
+        let outer = Setup::new(mode).user(7).mount_on(server);
+        let (dir, file) = (Rig::new(mode), MemServer::new());
+        file.outside().change_type(b"", false).unwrap();
+        let file = Setup::new(mode).mount_on(file);
+        let root = Credentials::root();
+        let cx = Context::new(&root);
+        let cover = |path, inner: &Rig| outer.fs.mount_at(&cx, outer.at(path), &inner.fs);
+        cover("from/theirs", &dir).unwrap();
+        cover("from/file", &file).unwrap();
+        let moved = outer.rename("from/theirs", "to/theirs");
+        assert_eq!(errno(moved), Errno::EACCES, "its .. would change: {mode}");
+        assert_eq!(errno(outer.rmdir("from/file")), Errno::ENOTDIR);
+        assert_eq!(errno(outer.unlink("from/file")), Errno::EBUSY);
+        assert_eq!(errno(outer.rename("from/file", "to/file")), Errno::EBUSY);
     }
 }
 

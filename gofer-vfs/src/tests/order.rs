@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::attr::FileType;
-use crate::{Device, SetTime};
+use crate::{Device, SetTime, XattrFlags};
 
 /// A tree with everything the rows need, seen by a user who owns `mine` and nothing else.
 fn rig(mode: InteropMode, readonly: bool) -> Rig {
@@ -398,8 +398,58 @@ fn opening() {
         open("theirs/f", OpenFlags::NOATIME),
         E::EPERM,
     );
+    let direct = directory | OpenFlags::DIRECT;
+    check(
+        false,
+        "direct, no permission",
+        open("closed", direct),
+        E::EACCES,
+    );
+    check(false, "direct", open("theirs", direct), E::EINVAL);
     let path = OpenFlags::PATH | directory;
     check(false, "path of a file", open("mine/f", path), E::ENOTDIR);
+}
+
+#[test]
+fn naming_attributes() {
+    use Errno as E;
+    let set = |path: &'static str, name: &'static str, flags: u32| {
+        move |rig: &Rig| {
+            let flags = XattrFlags::from_bits_retain(flags);
+            let (cx, at) = (rig.cx(), rig.at(path));
+            rig.fs
+                .set_xattr(&cx, at, Follow::Yes, name.as_bytes(), b"x", flags)
+        }
+    };
+    let get = |path: &'static str, name: &'static str| {
+        move |rig: &Rig| {
+            let (cx, at) = (rig.cx(), rig.at(path));
+            let got = rig.fs.get_xattr(&cx, at, Follow::Yes, name.as_bytes(), 9);
+            got.map(drop)
+        }
+    };
+    check(true, "flags, no name", set("mine/f", "", 77), E::EINVAL);
+    check(true, "no name, missing", set("mine/x", "", 0), E::ERANGE);
+    check(false, "no name, missing", get("mine/x", ""), E::ERANGE);
+    check(false, "missing, namespace", get("mine/x", "x"), E::ENOENT);
+    let large = |rig: &Rig| {
+        let (cx, at, flags) = (rig.cx(), rig.at("mine/x"), XattrFlags::empty());
+        rig.fs
+            .set_xattr(&cx, at, Follow::Yes, b"user.a", &[0; 65537], flags)
+    };
+    check(true, "too large, missing", large, E::E2BIG);
+    check(
+        true,
+        "read-only, namespace",
+        set("mine/f", "security.x", 0),
+        E::EROFS,
+    );
+    check(
+        false,
+        "no write, unknown namespace",
+        set("theirs/f", "x", 0),
+        E::EACCES,
+    );
 }
 
 #[test]
