@@ -44,7 +44,7 @@ impl<'a> Context<'a> {
 
 /// How long the server may take for what nobody asked for with a context: closing a file that
 /// was dropped, sending times.
-const UNATTENDED_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const UNATTENDED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a remote call is given that nobody waits for with a context.
 #[track_caller]

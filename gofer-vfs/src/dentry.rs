@@ -27,6 +27,7 @@ use crate::locks::{ANCESTRY, Mutex};
 use crate::reconnect::note_dentry;
 use crate::remote::{FileKey, Promptness, RemoteFile};
 use crate::superblock::Superblock;
+use crate::times;
 use crate::versions::Subject;
 
 #[cfg(test)]
@@ -113,25 +114,31 @@ impl Dentry {
         }
     }
 
-    /// Destroys the dentry if it is unused; true if it did. The caller then drops what it left:
-    /// see [`settle`].
-    fn destroy_if_unused(&self) -> bool {
-        let claim = || {
+    /// Destroys the dentry if it is unused, and if the server need not be told its time before.
+    fn destroy_if_unused(self: &Arc<Dentry>) -> End {
+        self.destroy(times::is_owed(&self.inode))
+    }
+
+    fn destroy(self: &Arc<Dentry>, owes_time: bool) -> End {
+        let claim = |count| {
             self.refs
-                .compare_exchange(0, DESTROYED, Ordering::SeqCst, Ordering::SeqCst)
+                .compare_exchange(0, count, Ordering::SeqCst, Ordering::SeqCst)
                 .is_ok()
         };
         loop {
             if self.is_dead() {
                 self.inode.sb.inodes.note_forgotten(&self.inode);
-                return claim();
+                return match claim(DESTROYED) {
+                    true => End::Destroyed,
+                    false => End::Used,
+                };
             }
             // The root never gets here: the filesystem references it.
             let Some(parent) = self.parent_dentry() else {
-                return false;
+                return End::Used;
             };
             let Some(directory) = &parent.directory else {
-                return false;
+                return End::Used;
             };
             let mut children = directory.lock_children();
             let ancestry = self.ancestry.lock();
@@ -142,9 +149,15 @@ impl Dentry {
             if moved || self.is_dead() {
                 continue;
             }
+            if owes_time {
+                return match claim(1) {
+                    true => End::OwesTime,
+                    false => End::Used,
+                };
+            }
             self.inode.sb.inodes.note_forgotten(&self.inode);
-            if !claim() {
-                return false;
+            if !claim(DESTROYED) {
+                return End::Used;
             }
             let name = Subject::Name(directory.id, ancestry.name.as_bytes());
             self.inode.sb.versions.changed(name);
@@ -152,7 +165,7 @@ impl Dentry {
             let gone = children.remove(self);
             drop(children);
             drop(gone);
-            return true;
+            return End::Destroyed;
         }
     }
 
@@ -191,6 +204,16 @@ impl Dentry {
     }
 }
 
+/// What became of a dentry that was to be destroyed.
+enum End {
+    /// The caller drops what it left: see [`settle`].
+    Destroyed,
+    /// Somebody references it.
+    Used,
+    /// It is referenced again, once: the server has to be told its modification time.
+    OwesTime,
+}
+
 impl Drop for Dentry {
     fn drop(&mut self) {
         let counters = &self.inode.sb.counters;
@@ -208,7 +231,16 @@ fn settle(dentry: &Arc<Dentry>) {
     let mut doomed = Vec::new();
     judge(dentry, &mut doomed);
     while let Some(dentry) = doomed.pop() {
-        if dentry.destroy_if_unused()
+        let mut end = dentry.destroy_if_unused();
+        if let End::OwesTime = end {
+            dentry.inode.sb.times.send_later(&Node::of_child(&dentry));
+            // Unless it waits there and is referenced, by this name or another, it was sent.
+            end = match dentry.unref() {
+                true => dentry.destroy(false),
+                false => End::Used,
+            };
+        }
+        if let End::Destroyed = end
             && let Some(parent) = dentry.dismantle()
         {
             drop(dentry);
@@ -240,13 +272,19 @@ pub(crate) fn evict_all(sb: &Superblock, forever: bool) {
             break;
         }
         sb.counters.evictions.add(unused.len() as u64);
+        let mut owing = Vec::new();
         for dentry in unused {
-            if dentry.destroy_if_unused()
-                && let Some(parent) = dentry.dismantle()
-            {
-                settle(&parent);
+            match dentry.destroy_if_unused() {
+                End::Destroyed => {
+                    if let Some(parent) = dentry.dismantle() {
+                        settle(&parent);
+                    }
+                }
+                End::OwesTime => owing.push(Node(dentry)),
+                End::Used => {}
             }
         }
+        times::send_now(owing);
     }
 }
 

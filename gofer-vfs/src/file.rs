@@ -27,7 +27,7 @@ use crate::locks::{Mutex, POSITION, REGISTRY};
 use crate::notify::EventMask;
 use crate::ops;
 use crate::page_cache::{PageCache, ReadAhead};
-use crate::permissions::{Caps, Credentials, S_ISGID, S_ISUID};
+use crate::permissions::{Credentials, mode_after_write};
 use crate::superblock::Res;
 
 pub use ready::Readiness;
@@ -157,7 +157,7 @@ impl File {
             if set.size.is_some() && !self.is_writable() {
                 return Err(Errno::EINVAL.into());
             }
-            self.learn_permissions(cx, set)?;
+            ops::learn_permissions(cx, &self.node, set, self.own.as_deref())?;
             let handle = if self.is_writable() {
                 Some(self.writer()?)
             } else {
@@ -165,20 +165,6 @@ impl File {
             };
             ops::change_attributes(cx, &self.node, set, handle.as_deref())
         })
-    }
-
-    /// Where others change files, who may change attributes, and what mode comes of it, must not
-    /// rest on old news. A walk asks for the attributes along the way; a descriptor has to.
-    fn learn_permissions(&self, cx: &Context<'_>, set: &SetAttr) -> Res<()> {
-        let inode = self.node.inode();
-        let may_all = cx.creds.caps.contains(Caps::FOWNER | Caps::CHOWN);
-        let privileged = inode.attr().mode & (S_ISUID | S_ISGID) != 0;
-        // Only an owner that it has not got already is sent.
-        let owner = set.uid.is_some() || set.gid.is_some();
-        if !inode.sb.mode.must_revalidate() || (may_all && !privileged && !owner) {
-            return Ok(());
-        }
-        inode.refresh(cx, &*self.node.remote(), self.own.as_deref())
     }
 
     /// Has what was written reach stable storage, and tells of errors that nobody was told of.
@@ -372,6 +358,15 @@ impl Drop for File {
 /// Takes set-user-ID and set-group-ID away after a write, on the server and here. The write is
 /// done: that this fails must not make it look as if it were not (semantics 24, item 51).
 pub(crate) fn drop_privileges(cx: &Context<'_>, node: &Node, mode: Option<u16>) {
+    let inode = node.inode();
+    let mode = match mode {
+        // Others may have set another mode, of which nothing else may be taken or given.
+        Some(_) if node.sb().mode.must_revalidate() => {
+            let refreshed = inode.refresh(cx, &*node.remote(), None);
+            refreshed.map_or(mode, |()| mode_after_write(cx.creds, &inode.attr()))
+        }
+        mode => mode,
+    };
     let Some(mode) = mode else {
         return;
     };
@@ -379,7 +374,6 @@ pub(crate) fn drop_privileges(cx: &Context<'_>, node: &Node, mode: Option<u16>) 
         mode: Some(mode),
         ..SetAttr::default()
     };
-    let inode = node.inode();
     let handle = inode.any_handle();
     let through = handle.as_ref().map(|handle| &*handle.remote);
     match node.remote().set_attr(&cx.call(), &set, through) {

@@ -20,6 +20,7 @@ use crate::remote::{Call, Capabilities, Found, RemoteFilesystem, RemoteHandle, T
 use crate::resolve::{Form, Walk, WalkStep};
 use crate::stats::Stats;
 use crate::superblock::{Res, Superblock};
+use crate::times;
 
 /// How long mounting and unmounting may take if the caller sets no deadline (semantics 3.8).
 const MOUNT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -313,6 +314,7 @@ impl Filesystem {
             sb.watches.remove_all(&sb.counters, true);
             sb.synthetics.clear();
             evict_all(sb, true);
+            times::send_now(vec![self.root()]);
             sb.listings.clear(&sb.counters);
             let flushed = sb.remote.flush_closes(&cx.call());
             if let Err(error) = flushed {

@@ -166,7 +166,11 @@ impl Inode {
             let unsent = self.cache().map_or(0, PageCache::unsent_end);
             reply.size = reply.size.max(unsent);
         }
-        Ok(self.update(|meta| meta.merge(ticket, reply)))
+        let merged = self.update(|meta| meta.merge(ticket, reply));
+        if let Some(cache) = self.cache() {
+            cache.shrink(&self.sb.pages, self.attr().size);
+        }
+        Ok(merged)
     }
 
     /// Gets the attributes from the server, through an open handle where there is one. Those of a
@@ -197,9 +201,6 @@ impl Inode {
                 self.update(|meta| meta.saw_removals(removals));
                 break;
             }
-        }
-        if let Some(cache) = self.cache() {
-            cache.shrink(&self.sb.pages, self.attr().size);
         }
         Ok(())
     }
@@ -350,7 +351,7 @@ impl InodeTable {
                 Some(Some(inode)) if inode.file_type == attr.file_type => {
                     drop(known);
                     if !authoritative {
-                        inode.update(|meta| meta.merge(ticket, attr));
+                        inode.merge(ticket, attr)?;
                     }
                     return Ok(Some(inode));
                 }

@@ -375,6 +375,11 @@ impl Metadata {
         }
     }
 
+    /// The server is not told times it does not know: it shows its own once this was evicted.
+    pub(crate) fn forget_unsent_times(&mut self) {
+        self.flags -= Flags::ATIME_DIRTY | Flags::MTIME_DIRTY;
+    }
+
     pub(crate) fn set_mode(&mut self, mode: u16) {
         self.mode = mode & 0o7777;
     }

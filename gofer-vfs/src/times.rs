@@ -5,7 +5,8 @@
 //! one programs saw, and it would show after an eviction. So once the last writer has closed,
 //! the time is sent: by a thread of its own, a moment later, so that nobody waits and a file
 //! that is written again or removed soon costs nothing (semantics 13.6). Data that was cached
-//! goes first, as writing it changes the server's time.
+//! goes first, as writing it changes the server's time. A directory that was changed, and whatever
+//! else was changed without a writer, has its time sent before it is evicted.
 //!
 //! A file that waits here is referenced, so it is not evicted before all was sent. One whose data
 //! the server does not take goes on waiting: its data is tried again from time to time, and by
@@ -16,10 +17,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::attr::{SetAttr, SetTime, Timestamp};
-use crate::context::unattended_call;
+use crate::context::{UNATTENDED_TIMEOUT, unattended_call};
 use crate::dentry::Node;
 use crate::error::Errno;
+use crate::inode::Inode;
+use crate::metadata::Metadata;
 use crate::page_cache::{PageCache, write_back_unattended};
+use crate::remote::Call;
 use crate::superblock::Superblock;
 use crate::sync;
 
@@ -28,6 +32,9 @@ const DELAY: Duration = Duration::from_millis(200);
 
 /// How long after a failure data is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// How long an eviction of everything waits for times to be taken.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Files that may wait. One more is sent by whoever closes it.
 const WAITING_MAX: usize = 1024;
@@ -82,7 +89,7 @@ impl Times {
         if state.closed || state.waiting.len() >= WAITING_MAX || !self.start(&mut state) {
             drop(state);
             // A failure is not for whoever closes this file.
-            if send(node) == Sent::Not {
+            if send(node, Instant::now() + UNATTENDED_TIMEOUT) == Sent::Not {
                 self.shared.stuck_now([node.clone()]);
             }
             return;
@@ -201,6 +208,25 @@ fn unsent(node: &Node) -> Option<(Timestamp, Option<Timestamp>)> {
     meta.unsent_times().filter(|_| meta.attr().nlink > 0)
 }
 
+/// Whether the server has to be told a time before the file is evicted.
+pub(crate) fn is_owed(inode: &Inode) -> bool {
+    let meta = inode.meta();
+    meta.unsent_times().is_some() && meta.attr().nlink > 0
+}
+
+/// Tells the server the times of files that are about to be evicted, all together within
+/// [`PATIENCE`].
+pub(crate) fn send_now(nodes: Vec<Node>) {
+    let until = Instant::now() + PATIENCE;
+    let mut silent = false;
+    for node in nodes {
+        silent = silent || Instant::now() >= until || send(&node, until) == Sent::Silence;
+        if silent {
+            node.inode().update(Metadata::forget_unsent_times);
+        }
+    }
+}
+
 /// Whether data of the file is not on the server, and the file still has a name.
 fn has_unsent_data(node: &Node) -> bool {
     let inode = node.inode();
@@ -230,7 +256,7 @@ fn send_all(waiting: impl Iterator<Item = Node>) -> Vec<Node> {
             }
             continue;
         }
-        match send(&node) {
+        match send(&node, Instant::now() + UNATTENDED_TIMEOUT) {
             Sent::All => {}
             Sent::Not => {
                 left.push(node);
@@ -244,7 +270,7 @@ fn send_all(waiting: impl Iterator<Item = Node>) -> Vec<Node> {
 
 /// Sends data, then the modification time, of one file. That the time does not arrive is not the
 /// user's failure: the server keeps its own, and shows it once the file was evicted.
-fn send(node: &Node) -> Sent {
+fn send(node: &Node, until: Instant) -> Sent {
     let inode = node.inode();
     if has_unsent_data(node) && write_back_unattended(inode).is_err() {
         return Sent::Not;
@@ -261,12 +287,15 @@ fn send(node: &Node) -> Sent {
     node.sb().counters.times_sent.one();
     let writer = inode.writer();
     let through = writer.as_ref().map(|handle| &*handle.remote);
-    let sent = node.remote().set_attr(&unattended_call(), &set, through);
+    let call = Call {
+        deadline: Some(until),
+        ..unattended_call()
+    };
+    let sent = node.remote().set_attr(&call, &set, through);
+    // Also if it was refused: asking again and again would not help.
+    inode.update(|meta| meta.sent_times(times));
     match sent {
-        Ok(_) => {
-            inode.update(|meta| meta.sent_times(times));
-            Sent::All
-        }
+        Ok(_) => Sent::All,
         Err(error) => {
             tracing::debug!(errno = %error.errno, "sending a modification time failed");
             match error.errno {

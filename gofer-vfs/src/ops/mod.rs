@@ -15,7 +15,7 @@ mod stat;
 mod xattr;
 
 pub(crate) use open::wanted;
-pub(crate) use setattr::change_attributes;
+pub(crate) use setattr::{change_attributes, learn_permissions};
 pub(crate) use stat::fresh_stat;
 pub(crate) use xattr::{get, list, remove, set};
 

@@ -40,6 +40,14 @@ impl Filesystem {
         self.run("open", b"", || {
             let flags = prepare(flags & !(OpenFlags::CREAT | OpenFlags::EXCL))?;
             check_existing(node, flags, false)?;
+            let refused = || check_access(cx.creds, &node.inode().attr(), access_to_open(flags));
+            if node.sb().mode.must_revalidate()
+                && !flags.contains(OpenFlags::PATH)
+                && refused().is_err()
+            {
+                // No refusal rests on old news.
+                node.inode().refresh(cx, &*node.remote(), None)?;
+            }
             self.open_existing(cx, node, flags, b"")
         })
     }

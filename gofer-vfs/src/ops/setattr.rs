@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::filesystem::Filesystem;
 use crate::handle::Handle;
 use crate::page_cache::PageCache;
-use crate::permissions::{SetAttrSetting, check_set_attr, mode_to_set};
+use crate::permissions::{Caps, S_ISGID, S_ISUID, SetAttrSetting, check_set_attr, mode_to_set};
 use crate::superblock::{Failure, Res};
 
 impl Filesystem {
@@ -28,8 +28,31 @@ impl Filesystem {
 
     /// [`Filesystem::set_attr`] by node.
     pub fn set_attr_node(&self, cx: &Context<'_>, node: &Node, set: &SetAttr) -> Result<()> {
-        self.run("setattr", b"", || change_attributes(cx, node, set, None))
+        self.run("setattr", b"", || {
+            learn_permissions(cx, node, set, None)?;
+            change_attributes(cx, node, set, None)
+        })
     }
+}
+
+/// Where others change files, who may change attributes, and what mode comes of it, must not rest
+/// on old news. A walk asks for the attributes along the way; who has the file already has to,
+/// through `own`, a handle of its own, if there is one.
+pub(crate) fn learn_permissions(
+    cx: &Context<'_>,
+    node: &Node,
+    set: &SetAttr,
+    own: Option<&Handle>,
+) -> Res<()> {
+    let inode = node.inode();
+    let may_all = cx.creds.caps.contains(Caps::FOWNER | Caps::CHOWN);
+    let privileged = inode.attr().mode & (S_ISUID | S_ISGID) != 0;
+    // Only an owner that it has not got already is sent.
+    let owner = set.uid.is_some() || set.gid.is_some();
+    if !node.sb().mode.must_revalidate() || (may_all && !privileged && !owner) {
+        return Ok(());
+    }
+    inode.refresh(cx, &*node.remote(), own)
 }
 
 /// Changes attributes of `node`, `through` a handle that is open for writing if there is one.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::Clock;
+use crate::testing::mem_remote::Fault;
 
 #[test]
 fn the_limit_bounds_unused_leaves() {
@@ -200,6 +201,69 @@ fn modification_times_do_not_jump_at_eviction() {
     assert_eq!(rig.attr("f").mtime, seen);
     assert_eq!(rig.fs.stats().times_sent, 1);
     assert_eq!(rig.server_attr("f").mtime, seen);
+}
+
+#[test]
+fn modification_times_of_directories_do_not_jump_either() {
+    for mode in EW {
+        let server = MemServer::new();
+        let rig = Setup::new(mode).mount_on(server.clone());
+        rig.mkdir("d").unwrap();
+        drop(rig.create("d/f").unwrap());
+        let seen = rig.attr("d").mtime;
+        assert_eq!(seen, rig.clock.now());
+        rig.fs.drop_caches();
+        assert_eq!(rig.fs.stats().live_dentries, 1);
+        assert_eq!(rig.attr("d").mtime, seen, "{mode}");
+        assert_eq!(rig.server_attr("d").mtime, seen);
+        // What was not changed since costs nothing.
+        rig.calls();
+        rig.fs.drop_caches();
+        assert_eq!(rig.calls(), []);
+        // Nor those of the root, with the mount.
+        let seen = rig.attr("").mtime;
+        rig.fs.unmount(&rig.cx()).unwrap();
+        let again = Setup::new(mode).mount_on(server);
+        assert_eq!(again.attr("").mtime, seen, "{mode}");
+    }
+}
+
+#[test]
+fn times_are_sent_before_an_eviction_while_nobody_waits() {
+    let rig = Setup::new(InteropMode::Exclusive).limit(1).mount();
+    rig.outside.write(b"other", b"").unwrap();
+    rig.outside.write(b"cut", b"content").unwrap();
+    rig.mkdir("d").unwrap();
+    drop(rig.create("d/f").unwrap());
+    // Not open for writing, and changed all the same.
+    drop(rig.open("cut", OpenFlags::TRUNC).unwrap());
+    rig.unlink("d/f").unwrap();
+    let (directory, cut) = (rig.attr("d").mtime, rig.attr("cut").mtime);
+    rig.calls();
+    for _ in 0..3 {
+        rig.stat("other").unwrap();
+    }
+    assert!(!rig.calls().contains(&Op::SetAttr), "somebody waited");
+    while !rig.fs.sb().times.is_idle() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert_eq!(rig.server_attr("d").mtime, directory);
+    assert_eq!(rig.server_attr("cut").mtime, cut);
+    assert!(rig.fs.stats().lru_length <= 1);
+}
+
+#[test]
+fn a_time_the_server_does_not_take_keeps_nothing_from_being_evicted() {
+    for fault in [Fault::Refuse(Errno::EPERM), Fault::Refuse(Errno::EIO)] {
+        let rig = Rig::new(InteropMode::Exclusive);
+        rig.mkdir("d").unwrap();
+        drop(rig.create("d/f").unwrap());
+        rig.remote.inject(Op::SetAttr, 0, fault);
+        rig.fs.drop_caches();
+        assert_eq!(rig.fs.stats().live_dentries, 1);
+        let server = rig.server_attr("d").mtime;
+        assert_eq!(rig.attr("d").mtime, server, "it shows its own");
+    }
 }
 
 /// As on a host, and without a word to the server.

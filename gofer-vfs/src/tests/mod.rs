@@ -60,6 +60,7 @@ pub(crate) struct Setup {
     pub(crate) creds: Credentials,
     pub(crate) page_cache_limit: u64,
     pub(crate) overlayfs_stale_read: bool,
+    pub(crate) force_page_cache: bool,
 }
 
 impl Setup {
@@ -75,6 +76,7 @@ impl Setup {
             creds: Credentials::root(),
             page_cache_limit: 256 << 20,
             overlayfs_stale_read: false,
+            force_page_cache: false,
         }
     }
 
@@ -122,6 +124,7 @@ impl Setup {
         options.page_cache_limit = self.page_cache_limit;
         options.revalidate_after = self.revalidate_after;
         options.overlayfs_stale_read = self.overlayfs_stale_read;
+        options.force_page_cache = self.force_page_cache;
         let clock = Arc::new(TestClock::at(2_000_000_000));
         let fs = Filesystem::mount_with_clock(
             Arc::new(remote.clone()),

@@ -217,3 +217,84 @@ fn a_root_that_is_a_file_can_be_opened() {
         assert_eq!(errno(rig.stat("/.")), Errno::ENOTDIR);
     }
 }
+
+#[test]
+fn attributes_by_node_follow_what_others_did() {
+    for mode in S {
+        let server = MemServer::new();
+        server.outside().write(b"f", b"x").unwrap();
+        server.outside().chown(b"f", 7, 7).unwrap();
+        let rig = Setup::new(mode).user(7).mount_on(server);
+        let node = rig.fs.resolve(&rig.cx(), rig.at("f"), Follow::No).unwrap();
+        rig.outside.chown(b"f", 8, 8).unwrap();
+        let open = |flags| rig.fs.open_node(&rig.cx(), &node, flags);
+        rig.outside.chmod(b"f", 0o600).unwrap();
+        assert_eq!(errno(rig.open("f", OpenFlags::RDWR)), Errno::EACCES);
+        rig.outside.chmod(b"f", 0o606).unwrap();
+        open(OpenFlags::RDWR).unwrap();
+        let mode_of = |mode| SetAttr {
+            mode: Some(mode),
+            ..SetAttr::default()
+        };
+        let refused = rig.fs.set_attr_node(&rig.cx(), &node, &mode_of(0o600));
+        assert_eq!(errno(refused), Errno::EPERM, "{mode}");
+        // What it was before is another owner now.
+        let root = Credentials::root();
+        let seven = SetAttr {
+            uid: Some(7),
+            gid: Some(7),
+            ..SetAttr::default()
+        };
+        let given = rig.fs.set_attr_node(&Context::new(&root), &node, &seven);
+        given.unwrap();
+        assert_eq!(rig.server_attr("f").uid, 7);
+        rig.outside.chmod(b"f", 0o640).unwrap();
+        let allowed = rig.fs.set_attr_node(&rig.cx(), &node, &mode_of(0o600));
+        allowed.unwrap();
+        assert_eq!(rig.server_attr("f").mode, 0o600);
+    }
+}
+
+#[test]
+fn a_write_takes_set_id_bits_off_the_mode_there_is() {
+    for mode in S {
+        let server = MemServer::new();
+        server.outside().write(b"f", b"x").unwrap();
+        server.outside().chmod(b"f", 0o4777).unwrap();
+        let rig = Setup::new(mode).user(7).mount_on(server);
+        let file = rig.open("f", OpenFlags::WRONLY).unwrap();
+        // Others take permissions away, and the bit stays.
+        rig.outside.chmod(b"f", 0o4700).unwrap();
+        file.write_at(&rig.cx(), b"y", 0).unwrap();
+        assert_eq!(rig.server_attr("f").mode, 0o700, "{mode}");
+        rig.calls();
+        file.write_at(&rig.cx(), b"z", 0).unwrap();
+        assert_eq!(rig.calls(), [Op::Write], "nothing is left to take");
+    }
+}
+
+#[test]
+fn mapped_pages_end_where_others_cut_the_file() {
+    let mut setup = Setup::new(InteropMode::Shared);
+    setup.force_page_cache = true;
+    let rig = setup.mount();
+    rig.outside.write(b"f", &[7; 8192]).unwrap();
+    let file = rig.open("f", OpenFlags::RDONLY).unwrap();
+    let mapped = file.map(
+        &rig.cx(),
+        0,
+        8192,
+        crate::Protection::empty(),
+        crate::Sharing::Shared,
+    );
+    let mapped = mapped.unwrap();
+    let mut byte = [0];
+    assert_eq!(mapped.read(5000, &mut byte).unwrap(), 1);
+    assert_eq!(byte, [7]);
+    rig.outside.truncate(b"f", 100).unwrap();
+    // The check of the path is what finds out.
+    assert_eq!(rig.attr("f").size, 100);
+    assert_eq!(errno(mapped.read(5000, &mut byte)), Errno::EFAULT);
+    assert_eq!(mapped.read(200, &mut byte).unwrap(), 1);
+    assert_eq!(byte, [0], "the rest of the page");
+}
