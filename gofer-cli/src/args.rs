@@ -85,6 +85,7 @@ Keys of -o:
   force_page_cache          cache contents also where the server gives descriptors away
   limit_host_fd_translation, overlayfs_stale_read
                             map host files in small pieces; by the newest descriptor
+  connect_sockets           opening a socket connects to it, for reading and writing; else ENXIO
   ro, rw, noatime, atime, relatime, strictatime    as in mount(8)
 Words of fstab such as defaults, noauto, _netdev, nofail and x-... are ignored. A backslash
 escapes a comma in a value.";

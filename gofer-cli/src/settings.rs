@@ -55,6 +55,8 @@ pub struct Layer {
     pub noatime: Option<bool>,
     /// Access times only where they tell something.
     pub relatime: Option<bool>,
+    /// Opening a socket connects to it.
+    pub connect_sockets: Option<bool>,
     /// Credentials to act with.
     pub uid: Option<u32>,
     /// Primary group.
@@ -87,6 +89,7 @@ impl Layer {
             readonly: self.readonly.or(lower.readonly),
             noatime: self.noatime.or(lower.noatime),
             relatime: self.relatime.or(lower.relatime),
+            connect_sockets: self.connect_sockets.or(lower.connect_sockets),
             uid: self.uid.or(lower.uid),
             gid: self.gid.or(lower.gid),
             groups: self.groups.or(lower.groups),
@@ -116,6 +119,7 @@ impl Layer {
                     self.relatime = Some(true);
                 }
                 b"norelatime" => self.relatime = Some(false),
+                b"connect_sockets" => self.connect_sockets = Some(true),
                 b"strictatime" => {
                     self.noatime = Some(false);
                     self.relatime = Some(false);
@@ -233,7 +237,7 @@ impl Layer {
     /// The generic mount flags.
     pub fn mount_flags(&self) -> MountFlags {
         MountFlags {
-            connect_sockets: false,
+            connect_sockets: self.connect_sockets.unwrap_or(false),
             readonly: self.readonly.unwrap_or(false),
             noatime: self.noatime.unwrap_or(false),
             relatime: self.relatime.unwrap_or(false),
@@ -319,6 +323,7 @@ mod tests {
         assert_eq!(text(&layer), "cache=fscache");
         assert_eq!(layer.readonly, Some(false));
         assert_eq!(layer.noatime, Some(true));
+        assert!(!layer.mount_flags().connect_sockets);
     }
 
     #[test]

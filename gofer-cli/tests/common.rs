@@ -107,7 +107,7 @@ impl Tree {
     }
 }
 
-/// A 9P server of a tree, for more than one client.
+/// A server of a tree, for more than one client.
 pub struct Server {
     pub tree: Tree,
     /// Holds the socket.
@@ -116,16 +116,24 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one on an empty tree; it listens when this returns.
+    /// Starts one for 9P on an empty tree; it listens when this returns.
     pub fn start() -> Server {
+        Server::with(false, &[])
+    }
+
+    /// The same for either protocol, with more flags.
+    pub fn with(lisafs: bool, flags: &[&str]) -> Server {
         let (tree, dir) = (
-            Tree::new(false),
+            Tree::new(lisafs),
             TempDir::new().expect("temporary directory"),
         );
+        let protocol = if lisafs { "lisafs" } else { "9p" };
         let mut command = gofer();
         let listen = format!("unix:{}", dir.path().join("s").display());
         command
-            .args(["serve", "--protocol", "9p", "--listen", &listen, "--root"])
+            .args(["serve", "--protocol", protocol, "--listen", &listen])
+            .args(flags)
+            .arg("--root")
             .arg(tree.dir.path())
             .args(["--sandbox", "off", "--die-with-parent"])
             .stdin(Stdio::null())
@@ -144,7 +152,11 @@ impl Server {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = gofer();
         command.args(["--trans", "unix", "--address"]);
-        command.arg(self.dir.path().join("s")).args(args);
+        command.arg(self.dir.path().join("s"));
+        if self.tree.lisafs {
+            command.arg("--lisafs");
+        }
+        command.args(args);
         command
     }
 }

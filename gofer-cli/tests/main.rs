@@ -13,4 +13,5 @@ mod interactive;
 mod mount;
 mod reconnect;
 mod script;
+mod sockets;
 mod transfer;

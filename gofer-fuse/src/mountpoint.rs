@@ -73,11 +73,16 @@ pub struct Mountpoint {
 }
 
 impl Mountpoint {
-    /// Mounts on `path`. Blocks while the helper runs, for users who are not root.
+    /// Mounts a tree whose root is, or is not, a `directory` on `path`. Blocks while the helper
+    /// runs, for users who are not root.
     ///
     /// # Errors
-    /// See [`MountError`].
-    pub fn attach(path: &Path, options: &FuseOptions) -> Result<Mountpoint, MountError> {
+    /// See [`MountError`]; `ENOTDIR` if one is a directory and the other is not.
+    pub fn attach(
+        path: &Path,
+        directory: bool,
+        options: &FuseOptions,
+    ) -> Result<Mountpoint, MountError> {
         let wrong = |source| MountError::MountPoint {
             path: path.to_owned(),
             source,
@@ -88,6 +93,10 @@ impl Mountpoint {
             source,
         };
         let metadata = std::fs::metadata(&path).map_err(wrong)?;
+        if metadata.is_dir() != directory {
+            // The kernel takes the type from the path and finds out later, which helps nobody.
+            return Err(wrong(rustix::io::Errno::NOTDIR.into()));
+        }
         let device = match mount_directly(&path, &metadata, options)? {
             Some(device) => device,
             None => mount_with_helper(&path, options)?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use fuser::{Config, SessionACL};
-use gofer_vfs::Filesystem;
+use gofer_vfs::{FileType, Filesystem};
 use parking_lot::Mutex;
 
 use crate::adapter::Adapter;
@@ -47,13 +47,14 @@ impl Session {
         path: &Path,
         options: &FuseOptions,
     ) -> Result<Session, MountError> {
+        let directory = fs.root().file_type() == FileType::Directory;
         let policy = Policy::new(fs.options().cache, fs.options().locks, options);
         let (trimmer, trimming) = Trimmer::new(trim::limit());
         let adapter = Adapter::new(fs, policy, trimmer)?;
         let nodes = Arc::downgrade(&adapter.nodes);
         let kernel = adapter.kernel.clone();
         let served = Served::new(adapter, waiting_max());
-        let mountpoint = Mountpoint::attach(path, options)?;
+        let mountpoint = Mountpoint::attach(path, directory, options)?;
         let mut config = Config::default();
         config.n_threads = Some(THREADS);
         config.clone_fd = can_open_device();

@@ -28,6 +28,11 @@ pub fn run(session: &mut Session) -> CliResult<()> {
         on(flags.relatime),
         "touch access times at most once a day and change",
     ));
+    described.push((
+        "connect_sockets".into(),
+        on(flags.connect_sockets),
+        "opening a socket connects to it; else it is ENXIO",
+    ));
     if ui.json {
         let list: Vec<Value> = described
             .iter()

@@ -27,7 +27,7 @@ pub use options::KEYS_HELP;
 /// Arguments of `mount`.
 #[derive(clap::Args, Debug, Clone)]
 pub struct MountArgs {
-    /// A directory that exists
+    /// A directory that exists; a file, for a tree that is one file
     #[arg(value_name = "MOUNTPOINT")]
     mountpoint: PathBuf,
     /// Stay in the foreground
@@ -174,6 +174,9 @@ fn failure(op: &str, path: &Path, error: &MountError) -> CliError {
             "a mount is there whose server is gone: `gofer-cli umount {}` clears it",
             path.display()
         )),
+        ("mount", MountError::MountPoint { .. }, Errno::ENOTDIR) => {
+            failure.hint("a directory goes on a directory, and a file on a file")
+        }
         _ => failure,
     }
 }

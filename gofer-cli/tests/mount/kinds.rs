@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, makedev, mknodat, ren
 use rustix::io::Errno;
 
 use super::Mount;
-use crate::common::{Tree, both};
+use crate::common::{Tree, both, finish, gofer};
 
 const MODES: [&str; 2] = ["fscache", "none"];
 
@@ -28,6 +28,38 @@ fn everywhere(more: &str, test: impl Fn(&Tree, &Mount)) {
                 fs::remove_file(entry.unwrap().path()).unwrap();
             }
         }
+    });
+}
+
+#[test]
+fn a_tree_that_is_a_file_goes_on_a_file_and_others_on_directories() {
+    both(|tree| {
+        tree.write("f", "content");
+        let Some(_proof) = Mount::new(tree, "cache=none") else {
+            return;
+        };
+        let places = tempfile::TempDir::new().unwrap();
+        let (file, dir) = (places.path().join("f"), places.path().join("d"));
+        fs::write(&file, "covered").unwrap();
+        fs::create_dir(&dir).unwrap();
+        let mount = |flags: &[&str], on: &std::path::Path| {
+            let mut command = tree.command(flags);
+            command.arg("mount").arg(on);
+            finish(command, b"")
+        };
+        let root = ["--aname", "/f"];
+        for (flags, on) in [(&[][..], &file), (&root[..], &dir)] {
+            let refused = mount(flags, on).fails(32);
+            assert!(refused.stderr.contains("(ENOTDIR)"), "{refused:?}");
+        }
+        mount(&root, &file).ok();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "content");
+        fs::write(&file, "changed").unwrap();
+        let mut umount = gofer();
+        umount.arg("umount").arg(&file);
+        finish(umount, b"").ok();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "covered");
+        assert_eq!(tree.read("f"), "changed");
     });
 }
 

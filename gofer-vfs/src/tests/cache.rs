@@ -344,3 +344,58 @@ fn removals_that_were_not_seen_are_counted_at_the_other_names() {
     rig.unlink("b").unwrap();
     assert_eq!(rig.attr("a").nlink, 1);
 }
+
+#[test]
+fn reading_a_link_is_an_access_where_this_client_keeps_the_times() {
+    for mode in EW {
+        let rig = Rig::new(mode);
+        drop(rig.create("f").unwrap());
+        rig.symlink("f", "l").unwrap();
+        let read = |rig: &Rig| rig.fs.read_link(&rig.cx(), rig.at("l")).unwrap();
+        rig.clock.advance(1);
+        read(&rig);
+        assert_eq!(rig.attr("l").atime, rig.clock.now(), "{mode}");
+        rig.clock.advance(1);
+        rig.stat("l").unwrap();
+        assert_eq!(rig.attr("l").atime, rig.clock.now(), "following it");
+        let mut setup = Setup::new(mode);
+        setup.flags.noatime = true;
+        let rig = setup.mount_on(rig.server.clone());
+        let before = rig.attr("l").atime;
+        read(&rig);
+        assert_eq!(rig.attr("l").atime, before);
+    }
+    for mode in S {
+        let rig = Rig::new(mode);
+        rig.outside.symlink(b"f", b"l").unwrap();
+        rig.fs.read_link(&rig.cx(), rig.at("l")).unwrap();
+        assert_eq!(rig.attr("l").atime, rig.server_attr("l").atime, "{mode}");
+    }
+}
+
+#[test]
+fn a_name_more_or_less_changes_the_file() {
+    for mode in EW {
+        let rig = Rig::new(mode);
+        let file = rig.create("f").unwrap();
+        let made = rig.attr("f").mtime;
+        rig.clock.advance(1);
+        rig.link("f", "g").unwrap();
+        let attr = rig.attr("f");
+        assert_eq!((attr.nlink, attr.ctime), (2, rig.clock.now()), "{mode}");
+        rig.clock.advance(1);
+        rig.unlink("f").unwrap();
+        let attr = rig.attr("g");
+        assert_eq!((attr.nlink, attr.ctime), (1, rig.clock.now()), "{mode}");
+        assert_eq!(attr.mtime, made);
+        rig.unlink("g").unwrap();
+        // Without a name it gets none any more.
+        let name = crate::Name::new(b"h").unwrap();
+        rig.calls();
+        let again = rig
+            .fs
+            .link_in(&rig.cx(), file.node(), rig.fs.root_ref(), name);
+        assert_eq!(errno(again), Errno::ENOENT, "{mode}");
+        assert!(!rig.calls().contains(&Op::Link));
+    }
+}
