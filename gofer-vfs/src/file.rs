@@ -151,6 +151,7 @@ impl File {
     /// Changes attributes; a new size needs a file that is open for writing (`EINVAL`).
     pub fn set_attr(&self, cx: &Context<'_>, set: &SetAttr) -> Result<()> {
         run("fsetattr", &self.path, || {
+            ops::check_size(set)?;
             if self.is_path() {
                 return Err(Errno::EBADF.into());
             }
@@ -231,6 +232,7 @@ impl File {
     /// The value of an extended attribute; see [`crate::Filesystem::get_xattr`].
     pub fn get_xattr(&self, cx: &Context<'_>, name: &[u8], size: usize) -> Result<Vec<u8>> {
         run("fgetxattr", &self.path, || {
+            ops::check_xattr_name(name)?;
             ops::get(cx, self.unless_path()?, name, size)
         })
     }
@@ -244,6 +246,7 @@ impl File {
         flags: XattrFlags,
     ) -> Result<()> {
         run("fsetxattr", &self.path, || {
+            ops::check_xattr(name, value, flags)?;
             ops::set(cx, self.unless_path()?, name, value, flags)
         })
     }
@@ -258,6 +261,7 @@ impl File {
     /// Removes an extended attribute.
     pub fn remove_xattr(&self, cx: &Context<'_>, name: &[u8]) -> Result<()> {
         run("fremovexattr", &self.path, || {
+            ops::check_xattr_name(name)?;
             ops::remove(cx, self.unless_path()?, name)
         })
     }

@@ -153,6 +153,9 @@ impl<'p> Walk<'p> {
         let part = text.last_part(self.at);
         // A path like `/` looks for nothing.
         if part.is_some() {
+            if self.must_check() {
+                self.check_ahead()?;
+            }
             self.check_search()?;
         }
         let (begin, end) = part.unwrap_or((0, 0));
@@ -259,6 +262,12 @@ impl<'p> Walk<'p> {
         if let Some(proof) = &mut self.proof {
             proof.search(&self.dir);
         }
+        let before = self.round_trips;
+        // It tells of this directory, too: whether it may be searched does not rest on old news.
+        if self.must_check() {
+            self.at = begin;
+            self.check_ahead()?;
+        }
         self.check_search()?;
         match name {
             b"." => return Ok(self.dir.clone()),
@@ -267,11 +276,6 @@ impl<'p> Walk<'p> {
         }
         self.dir.sb().check_name(name)?;
         self.tally.lookups += 1;
-        let before = self.round_trips;
-        if self.must_check() {
-            self.at = begin;
-            self.check_ahead()?;
-        }
         if let Some(proof) = &mut self.proof {
             proof.look_up(&self.dir, name);
         }

@@ -71,17 +71,19 @@ impl File {
         if !std::sync::Arc::ptr_eq(self.node.sb(), to.node.sb()) {
             return Err(Errno::EXDEV.into());
         }
-        let fits = |start: u64| start.checked_add(len).filter(|end| *end <= OFFSET_MAX);
-        if fits(offset).is_none() || fits(to_offset).is_none() {
+        if offset.checked_add(len).is_none() || to_offset.checked_add(len).is_none() {
             return Err(Errno::EOVERFLOW.into());
+        }
+        if offset > OFFSET_MAX || to_offset > OFFSET_MAX {
+            return Err(Errno::EINVAL.into());
         }
         let size = self.fresh_size(cx)?;
         let len = len.min(size.saturating_sub(offset)).min(COPY_MAX);
         let limit = cx.file_size_limit.min(OFFSET_MAX);
-        if len > 0 && to_offset >= limit {
+        if to_offset >= limit {
             return Err(Errno::EFBIG.into());
         }
-        let len = len.min(limit.saturating_sub(to_offset));
+        let len = len.min(limit - to_offset);
         let same = std::sync::Arc::ptr_eq(self.node.inode(), to.node.inode());
         if same && offset < to_offset + len && to_offset < offset + len {
             return Err(Errno::EINVAL.into());

@@ -33,10 +33,19 @@ pub(super) enum Route<'f> {
     Around(&'f PageCache),
 }
 
+/// `EINVAL` for what ends where there is no place.
+fn check_range(offset: u64, len: usize) -> Res<()> {
+    match offset.checked_add(len as u64) {
+        Some(..=OFFSET_MAX) => Ok(()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
 impl File {
     /// Reads at `offset`; fewer bytes than asked are the end of the file.
     pub fn read_at(&self, cx: &Context<'_>, into: &mut [u8], offset: u64) -> Result<usize> {
         run("read", &self.path, || {
+            check_range(offset, 0)?;
             self.check_seekable()?;
             self.check_readable()?;
             self.read_from(cx, into, offset)
@@ -60,19 +69,17 @@ impl File {
         .inspect(|n| self.moved(EventMask::ACCESS, *n))
     }
 
-    pub(super) fn check_readable(&self) -> Res<()> {
+    fn check_readable(&self) -> Res<()> {
         if !self.is_readable() {
             return Err(Errno::EBADF.into());
-        }
-        if self.file_type() == FileType::Directory {
-            return Err(Errno::EISDIR.into());
         }
         Ok(())
     }
 
     pub(super) fn read_from(&self, cx: &Context<'_>, into: &mut [u8], offset: u64) -> Res<usize> {
-        if offset > OFFSET_MAX {
-            return Err(Errno::EINVAL.into());
+        check_range(offset, into.len())?;
+        if self.file_type() == FileType::Directory {
+            return Err(Errno::EISDIR.into());
         }
         if into.is_empty() {
             return Ok(0);
@@ -155,6 +162,7 @@ impl File {
     /// error counts only if none did.
     pub fn write_at(&self, cx: &Context<'_>, from: &[u8], offset: u64) -> Result<usize> {
         run("write", &self.path, || {
+            check_range(offset, 0)?;
             self.check_seekable()?;
             self.check_writable()?;
             Ok(self.write_to(cx, from, offset)?.0)
@@ -236,9 +244,7 @@ impl File {
         offset: u64,
         appends: bool,
     ) -> Res<(usize, u64)> {
-        if offset > OFFSET_MAX {
-            return Err(Errno::EINVAL.into());
-        }
+        check_range(offset, from.len())?;
         if from.is_empty() {
             return Ok((0, offset));
         }

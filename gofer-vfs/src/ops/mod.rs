@@ -15,9 +15,9 @@ mod stat;
 mod xattr;
 
 pub(crate) use open::wanted;
-pub(crate) use setattr::{change_attributes, learn_permissions};
+pub(crate) use setattr::{change_attributes, check_size, learn_permissions};
 pub(crate) use stat::fresh_stat;
-pub(crate) use xattr::{get, list, remove, set};
+pub(crate) use xattr::{check_xattr, check_xattr_name, get, list, remove, set};
 
 use crate::attr::{Attr, Timestamp};
 use crate::context::Context;

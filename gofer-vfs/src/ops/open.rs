@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::attr::{FileType, SetAttr};
-use crate::context::{At, Context};
+use crate::context::{At, Context, Follow};
 use crate::dentry::{Child, Node};
 use crate::error::{Errno, Result};
 use crate::file::File;
@@ -23,7 +23,7 @@ use crate::permissions::{
 use crate::remote::OpenMode;
 use crate::resolve::{Form, Last, Walk};
 use crate::special;
-use crate::superblock::Res;
+use crate::superblock::{Failure, Res};
 
 /// How often creating and looking up may contradict each other before we believe neither.
 const ATTEMPTS_MAX: u32 = 16;
@@ -39,6 +39,9 @@ impl Filesystem {
     pub fn open_node(&self, cx: &Context<'_>, node: &Node, flags: OpenFlags) -> Result<File> {
         self.run("open", b"", || {
             let flags = prepare(flags & !(OpenFlags::CREAT | OpenFlags::EXCL))?;
+            if flags.contains(OpenFlags::TMPFILE_BIT) {
+                return Err(Errno::EOPNOTSUPP.into());
+            }
             check_existing(node, flags, false)?;
             let refused = || check_access(cx.creds, &node.inode().attr(), access_to_open(flags));
             if node.sb().mode.must_revalidate()
@@ -67,6 +70,9 @@ impl Filesystem {
 
     fn open_path(&self, cx: &Context<'_>, at: At<'_>, flags: OpenFlags, mode: u16) -> Res<File> {
         let flags = prepare(flags)?;
+        if flags.contains(OpenFlags::TMPFILE_BIT) {
+            return Err(self.refuse_nameless(cx, at, flags)?);
+        }
         let mut walk = Walk::new(cx, at, self.root_ref(), Form::Open)?;
         let mut attempts = 0;
         loop {
@@ -127,6 +133,21 @@ impl Filesystem {
                 },
             }
         }
+    }
+
+    /// A file without a name, which neither protocol can make: that comes last (semantics 10.2).
+    fn refuse_nameless(&self, cx: &Context<'_>, at: At<'_>, flags: OpenFlags) -> Res<Failure> {
+        let follow = match flags.contains(OpenFlags::NOFOLLOW) {
+            true => Follow::No,
+            false => Follow::Yes,
+        };
+        let dir = self.walk_to_end(cx, at, follow)?;
+        if !dir.inode().is_dir() {
+            return Err(Errno::ENOTDIR.into());
+        }
+        dir.sb().check_writable()?;
+        check_change_names(cx, &dir)?;
+        Ok(Errno::EOPNOTSUPP.into())
     }
 
     fn create(
@@ -323,13 +344,12 @@ fn prepare(flags: OpenFlags) -> Res<OpenFlags> {
     if flags.contains(OpenFlags::TMPFILE_BIT) {
         let valid = flags.contains(OpenFlags::DIRECTORY)
             && !flags.contains(OpenFlags::CREAT)
-            && matches!(flags.access_bits(), 1 | 2);
-        let errno = if valid {
-            Errno::EOPNOTSUPP
+            && flags.access_bits() != 0;
+        return if valid {
+            Ok(flags)
         } else {
-            Errno::EINVAL
+            Err(Errno::EINVAL.into())
         };
-        return Err(errno.into());
     }
     // Linux refuses the combination since 6.4 rather than guess what was meant.
     if flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY) {

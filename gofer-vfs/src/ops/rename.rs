@@ -50,9 +50,6 @@ impl Filesystem {
         if !(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE).contains(flags) || (keeps && swaps) {
             return Err(Errno::EINVAL.into());
         }
-        if old.path.is_empty() || new.path.is_empty() {
-            return Err(Errno::ENOENT.into());
-        }
         let mut from = Side::walk(cx, old, self.root_ref())?;
         let mut to = Side::walk(cx, new, self.root_ref())?;
         let sb = &from.walk.dir.sb().clone();
@@ -101,6 +98,9 @@ struct Side<'p> {
 
 impl<'p> Side<'p> {
     fn walk(cx: &'p Context<'p>, at: At<'p>, root: &'p Node) -> Res<Side<'p>> {
+        if at.path.is_empty() {
+            return Err(Errno::ENOENT.into());
+        }
         let mut walk = Walk::new(cx, at, root, Form::Parent)?;
         let last = walk.reach_parent()?;
         Ok(Side { walk, last })

@@ -1,9 +1,9 @@
 //! Changing attributes: chmod, chown, truncate, utimes in one (semantics 12.6, 13.5).
 
-use crate::attr::{AttrMask, SetAttr, SetTime, Timestamp};
+use crate::attr::{Attr, AttrMask, SetAttr, SetAttrReport, SetTime, Timestamp};
 use crate::context::{At, Context, Follow};
 use crate::dentry::Node;
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::filesystem::Filesystem;
 use crate::handle::Handle;
 use crate::page_cache::PageCache;
@@ -21,6 +21,7 @@ impl Filesystem {
         set: &SetAttr,
     ) -> Result<()> {
         self.run("setattr", at.path, || {
+            check_size(set)?;
             let node = self.walk_to_end(cx, at, follow)?;
             change_attributes(cx, &node, set, None)
         })
@@ -29,9 +30,19 @@ impl Filesystem {
     /// [`Filesystem::set_attr`] by node.
     pub fn set_attr_node(&self, cx: &Context<'_>, node: &Node, set: &SetAttr) -> Result<()> {
         self.run("setattr", b"", || {
+            check_size(set)?;
             learn_permissions(cx, node, set, None)?;
             change_attributes(cx, node, set, None)
         })
+    }
+}
+
+/// `EINVAL` for a size below nothing, as who counts with a sign sees it. Comes, as in Linux, before
+/// the question what file.
+pub(crate) fn check_size(set: &SetAttr) -> Res<()> {
+    match set.size {
+        Some(size) if size > i64::MAX as u64 => Err(Errno::EINVAL.into()),
+        _ => Ok(()),
     }
 }
 
@@ -110,7 +121,7 @@ pub(crate) fn change_attributes(
         .remote()
         .set_attr(&cx.call(), &send, through.map(|handle| &*handle.remote));
     let report = match asked {
-        Ok(report) => report,
+        Ok(report) => take_back(cx, node, &attr, (set, &send), report, through),
         Err(error) => {
             let failure = Failure::from(error);
             if failure.is_uncertain() {
@@ -153,6 +164,36 @@ pub(crate) fn change_attributes(
         return Err(report.errno.unwrap_or(crate::error::Errno::EIO).into());
     }
     Ok(())
+}
+
+/// A file whose size was not set keeps what would have changed with it, and went along: set-ID
+/// bits and the time of modification.
+fn take_back(
+    cx: &Context<'_>,
+    node: &Node,
+    before: &Attr,
+    (asked, sent): (&SetAttr, &SetAttr),
+    report: SetAttrReport,
+    through: Option<&Handle>,
+) -> SetAttrReport {
+    let along = sent.mask() - asked.mask() - report.failed;
+    if !report.failed.contains(AttrMask::SIZE) || along.is_empty() {
+        return report;
+    }
+    let all = SetAttr {
+        mode: Some(before.mode),
+        mtime: Some(SetTime::At(before.mtime)),
+        ..SetAttr::default()
+    };
+    let back = all.without(all.mask() - along);
+    let through = through.map(|handle| &*handle.remote);
+    match node.remote().set_attr(&cx.call(), &back, through) {
+        Ok(undone) if undone.failed.is_empty() => SetAttrReport {
+            failed: report.failed | back.mask(),
+            ..report
+        },
+        _ => report,
+    }
 }
 
 fn at(time: SetTime, now: Timestamp) -> Timestamp {

@@ -35,7 +35,7 @@ impl Filesystem {
         size: usize,
     ) -> Result<Vec<u8>> {
         self.run("getxattr", at.path, || {
-            check_name(name)?;
+            check_xattr_name(name)?;
             get(cx, &self.walk_to_end(cx, at, follow)?, name, size)
         })
     }
@@ -51,7 +51,7 @@ impl Filesystem {
         flags: XattrFlags,
     ) -> Result<()> {
         self.run("setxattr", at.path, || {
-            check_set(name, value, flags)?;
+            check_xattr(name, value, flags)?;
             set(cx, &self.walk_to_end(cx, at, follow)?, name, value, flags)
         })
     }
@@ -73,26 +73,26 @@ impl Filesystem {
         name: &[u8],
     ) -> Result<()> {
         self.run("removexattr", at.path, || {
-            check_name(name)?;
+            check_xattr_name(name)?;
             remove(cx, &self.walk_to_end(cx, at, follow)?, name)
         })
     }
 }
 
 /// What is checked before the file is looked for, as Linux does.
-fn check_name(name: &[u8]) -> Res<()> {
+pub(crate) fn check_xattr_name(name: &[u8]) -> Res<()> {
     if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) {
         return Err(Errno::ERANGE.into());
     }
     Ok(())
 }
 
-/// As [`check_name`], of all that is to be set.
-fn check_set(name: &[u8], value: &[u8], flags: XattrFlags) -> Res<()> {
+/// As [`check_xattr_name`], of all that is to be set.
+pub(crate) fn check_xattr(name: &[u8], value: &[u8], flags: XattrFlags) -> Res<()> {
     if !XattrFlags::all().contains(flags) {
         return Err(Errno::EINVAL.into());
     }
-    check_name(name)?;
+    check_xattr_name(name)?;
     if value.len() > SIZE_MAX {
         return Err(Errno::E2BIG.into());
     }
@@ -140,7 +140,7 @@ fn allow(cx: &Context<'_>, node: &Node, want: AccessMask) -> Res<()> {
 
 /// See [`Filesystem::get_xattr`].
 pub(crate) fn get(cx: &Context<'_>, node: &Node, name: &[u8], size: usize) -> Res<Vec<u8>> {
-    check_name(name)?;
+    check_xattr_name(name)?;
     check(cx, node, name, false)?;
     let limit = size.min(SIZE_MAX);
     let value = node.remote().get_xattr(&cx.call(), name, limit)?;
@@ -159,7 +159,7 @@ pub(crate) fn set(
     value: &[u8],
     flags: XattrFlags,
 ) -> Res<()> {
-    check_set(name, value, flags)?;
+    check_xattr(name, value, flags)?;
     node.sb().check_writable()?;
     check(cx, node, name, true)?;
     changed(
@@ -172,7 +172,7 @@ pub(crate) fn set(
 
 /// See [`Filesystem::remove_xattr`].
 pub(crate) fn remove(cx: &Context<'_>, node: &Node, name: &[u8]) -> Res<()> {
-    check_name(name)?;
+    check_xattr_name(name)?;
     node.sb().check_writable()?;
     check(cx, node, name, true)?;
     changed(

@@ -254,6 +254,29 @@ fn partial_changes_of_attributes_are_kept_and_reported() {
 }
 
 #[test]
+fn a_file_that_could_not_be_cut_keeps_its_set_id_bits_and_times() {
+    for mode in InteropMode::ALL {
+        let rig = furnished(mode);
+        rig.outside.chmod(b"f", 0o4777).unwrap();
+        let rig = Setup::new(mode).user(1000).mount_on(rig.server.clone());
+        let before = rig.attr("f");
+        let fault = Fault::RefuseFields(AttrMask::SIZE, Errno::EFBIG);
+        rig.remote.inject(Op::SetAttr, 0, fault);
+        let size = SetAttr {
+            size: Some(1 << 40),
+            ..SetAttr::default()
+        };
+        assert_eq!(errno(rig.set_attr("f", size)), Errno::EFBIG, "{mode}");
+        let kept = |attr: Attr| (attr.mode, attr.mtime, attr.size);
+        assert_eq!(kept(rig.attr("f")), kept(before), "{mode}");
+        assert_eq!(rig.server_attr("f").mode, 0o4777, "{mode}");
+        if mode.client_clock() {
+            assert_eq!(rig.server_attr("f").mtime, before.mtime, "{mode}");
+        }
+    }
+}
+
+#[test]
 fn a_failed_mode_change_does_not_undo_a_write() {
     for mode in InteropMode::ALL {
         let rig = furnished(mode);

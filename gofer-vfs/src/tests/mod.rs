@@ -3,6 +3,7 @@
 
 mod admission;
 mod answers;
+mod arguments;
 mod bounds;
 mod budget;
 mod cache;

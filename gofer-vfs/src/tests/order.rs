@@ -225,6 +225,18 @@ fn renaming() {
     let keep = |old: &'static str, new: &'static str| {
         move |rig: &Rig| rig.rename_with(old, new, RenameFlags::NOREPLACE)
     };
+    check(
+        false,
+        "below a file, nowhere",
+        mv("mine/f/x", ""),
+        E::ENOTDIR,
+    );
+    check(
+        false,
+        "nothing, below a file",
+        mv("", "mine/f/x"),
+        E::ENOENT,
+    );
     check(true, "dots, read-only", mv("mine/.", "mine/new"), E::EBUSY);
     check(
         true,
@@ -450,6 +462,43 @@ fn naming_attributes() {
         set("theirs/f", "x", 0),
         E::EACCES,
     );
+}
+
+#[test]
+fn opening_without_a_name() {
+    use Errno as E;
+    let nameless = OpenFlags::TMPFILE_BIT | OpenFlags::DIRECTORY;
+    let open = |path: &'static str, flags: OpenFlags| {
+        move |rig: &Rig| rig.open(path, nameless | flags).map(drop)
+    };
+    let write = OpenFlags::RDWR;
+    check(
+        false,
+        "missing, to read",
+        open("no", OpenFlags::RDONLY),
+        E::EINVAL,
+    );
+    check(
+        false,
+        "missing, made",
+        open("no", write | OpenFlags::CREAT),
+        E::EINVAL,
+    );
+    check(false, "missing", open("no", write), E::ENOENT);
+    let reserved = open("no", OpenFlags::from_bits_retain(3));
+    check(false, "missing, access 3", reserved, E::ENOENT);
+    check(
+        true,
+        "missing, read-only",
+        open("mine/no", write),
+        E::ENOENT,
+    );
+    check(true, "a file, read-only", open("mine/f", write), E::ENOTDIR);
+    let link = open("mine/l", write | OpenFlags::NOFOLLOW);
+    check(false, "a link", link, E::ENOTDIR);
+    check(true, "no write, read-only", open("theirs", write), E::EROFS);
+    check(false, "no write", open("theirs", write), E::EACCES);
+    check(false, "nothing else", open("mine", write), E::EOPNOTSUPP);
 }
 
 #[test]

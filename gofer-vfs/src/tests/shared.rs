@@ -298,3 +298,26 @@ fn mapped_pages_end_where_others_cut_the_file() {
     assert_eq!(mapped.read(200, &mut byte).unwrap(), 1);
     assert_eq!(byte, [0], "the rest of the page");
 }
+
+#[test]
+fn whether_a_start_may_be_searched_comes_with_the_check_of_its_names() {
+    for mode in S {
+        let rig = Setup::new(mode).user(1000).mount();
+        rig.outside.mkdir(b"d").unwrap();
+        rig.outside.write(b"d/f", b"").unwrap();
+        let dir = rig.fs.resolve(&rig.cx(), rig.at("d"), Follow::Yes).unwrap();
+        let (cx, f) = (rig.cx(), crate::At::new(&dir, b"f"));
+        rig.fs.stat(&cx, f, Follow::No).unwrap();
+        rig.outside.chmod(b"d", 0o700).unwrap();
+        rig.calls();
+        let closed = rig.fs.stat(&cx, f, Follow::No);
+        assert_eq!(errno(closed), Errno::EACCES, "{mode}");
+        // No refusal rests on the answer of another question.
+        assert_eq!(rig.calls(), [Op::Revalidate, Op::Attr], "{mode}");
+        assert_eq!(errno(rig.fs.mkdir(&cx, f, 0o700)), Errno::EACCES, "{mode}");
+        rig.outside.chmod(b"d", 0o755).unwrap();
+        rig.calls();
+        rig.fs.stat(&cx, f, Follow::No).unwrap();
+        assert_eq!(rig.calls(), [Op::Revalidate], "{mode}");
+    }
+}
