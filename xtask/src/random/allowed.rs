@@ -1,9 +1,9 @@
 //! In what a mount may differ from the host, exactly.
 
-use gofer_vfs::{AllocMode, Errno};
+use gofer_vfs::{AllocMode, Errno, OpenFlags};
 
 use super::op::{Answer, Op, Outcome, Seek, Target};
-use super::strategy::Scope;
+use super::strategy::{Scope, WHITEOUT};
 
 /// Whether the client may refuse `op` so, whatever the host would say. Then nothing was done, and
 /// the host is not asked.
@@ -30,8 +30,31 @@ pub fn may_refuse(scope: &Scope, op: &Op, found: &Outcome) -> bool {
         | Op::GetXattr(Target::Slot(_), ..)
         | Op::ListXattr(Target::Slot(_))
         | Op::RemoveXattr(Target::Slot(_), _) => scope.by_name && *errno == Errno::EINVAL,
+        // Neither protocol has it (semantics 9).
+        Op::Rename(_, _, flags) => flags.contains(WHITEOUT) && *errno == Errno::EINVAL,
         _ => false,
     }
+}
+
+/// Whether the client does not do what the host has done, after all the checks that the host made:
+/// neither protocol makes files without a name (semantics 10.2).
+pub fn is_missing(op: &Op, found: &Outcome, expected: &Outcome) -> bool {
+    let nameless = matches!(op, Op::Open(_, _, flags, _) if flags.contains(OpenFlags::TMPFILE_BIT));
+    nameless && *found == Err(Errno::EOPNOTSUPP) && expected.is_ok()
+}
+
+/// Whether it is about places beyond what the host's file system has.
+pub fn is_farther(op: &Op, found: &Outcome, expected: &Outcome) -> bool {
+    const FAR: u64 = 1 << 43;
+    matches!(
+        (op, found, expected),
+        (Op::Seek(..), Ok(Answer::Number(FAR..)), Err(Errno::EINVAL))
+            | (
+                Op::Copy(_, _, _, FAR.., _),
+                Ok(Answer::Number(0)),
+                Err(Errno::EFBIG)
+            )
+    )
 }
 
 /// Whether `found` tells less about holes than `expected`, and nothing wrong: a protocol without

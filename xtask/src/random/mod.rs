@@ -1,7 +1,7 @@
 //! Random operations on a mount and on a plain directory beside it: what calls return, contents
 //! and attributes have to be the same, whoever else works on the tree.
 //!
-//! - `op`: operations and what comes of them; `strategy`: sequences of them;
+//! - `op`, `path`: operations and what comes of them; `strategy`: sequences of them;
 //!   `sequences`: by their seeds.
 //! - `client`: on a mount within this process; `host`: by system calls; `mounted`: by system
 //!   calls on a mount of the kernel's.
@@ -16,6 +16,7 @@ mod host;
 pub mod mounted;
 mod op;
 mod open;
+mod path;
 mod sequences;
 mod strategy;
 mod survey;

@@ -5,11 +5,10 @@ use std::fmt;
 use gofer_vfs::{AccessMask, AllocMode, Errno, FileType, OpenFlags, RenameFlags, XattrFlags};
 use gofer_vfs::{Attr, Timestamp};
 
+use super::path::Path;
+
 /// Files and mappings that can be open at once.
 pub const SLOTS: usize = 3;
-
-/// A path, relative to the root of the tree.
-pub type Path = String;
 
 /// On whose behalf.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -201,7 +200,7 @@ impl fmt::Debug for Answer {
 }
 
 fn show(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    bytes.escape_ascii().to_string()
 }
 
 /// Bytes as runs of those that follow each other in [`Data`], or of zeros.

@@ -1,11 +1,17 @@
 //! Which sequences there are.
 
+use std::sync::LazyLock;
+
 use gofer_vfs::{AccessMask, AllocMode, InteropMode, OpenFlags, RenameFlags, XattrFlags};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::op::{Data, MapKind, Op, PAGE, Path, SLOTS, Seek, Step, Target, Time, User};
+mod paths;
+
+use super::op::{Data, MapKind, Op, PAGE, SLOTS, Seek, Step, Target, Time, User};
+use super::path::Path;
+use paths::{circle, file_path, link_text, name_path, path};
 
 /// What the mount can do, so that no sequence is about something else.
 #[derive(Clone, Copy, Debug)]
@@ -76,15 +82,15 @@ pub fn sequence(scope: Scope, longest: usize) -> impl Strategy<Value = Sequence>
 
 /// Opens or maps something, for the steps that follow.
 fn opening() -> BoxedStrategy<Step> {
-    let path = select(vec!["a/b", "b", "e", "a", "a/c"]).prop_map(str::to_owned);
+    let path = select(vec!["a/b", "b", "e", "a", "a/c"]).prop_map(Path::from);
     let open = (slot(), path, any::<bool>()).prop_map(|(slot, path, make)| {
         let make = if make {
             OpenFlags::CREAT
         } else {
             OpenFlags::empty()
         };
-        let flags = match path.as_str() {
-            "a" => OpenFlags::RDONLY,
+        let flags = match path.as_bytes() {
+            b"a" => OpenFlags::RDONLY,
             _ => OpenFlags::RDWR | make,
         };
         Op::Open(slot, path, flags | OpenFlags::NONBLOCK, 0o644)
@@ -105,7 +111,13 @@ fn step(scope: Scope) -> BoxedStrategy<Step> {
         };
         Step::Client(user, op)
     });
-    let other = by_name(scope).prop_map(Step::Other);
+    // What a whiteout leaves behind is a device.
+    let other = by_name(scope).prop_map(|op| {
+        Step::Other(match op {
+            Op::Rename(old, new, flags) => Op::Rename(old, new, flags - WHITEOUT),
+            op => op,
+        })
+    });
     match scope.mode.must_revalidate() {
         true => prop_oneof![5 => client, 1 => other].boxed(),
         false => client.boxed(),
@@ -136,64 +148,6 @@ fn only_if(
     }
 }
 
-/// What is there in a tree that is populated, and what it leads to.
-const KNOWN: [&str; 9] = ["a", "a/b", "a/c", "b", "c", "c/a", "d", "d/a", "."];
-
-/// Few names, so that paths meet; half of the time what may well be there.
-fn path() -> impl Strategy<Value = Path> {
-    let known = select(KNOWN.to_vec()).prop_map(str::to_owned);
-    let next_to_known = (
-        select(vec!["", "a/", "c/", "d/"]),
-        select(vec!["a", "b", "c", "e"]),
-    )
-        .prop_map(|(dir, name)| format!("{dir}{name}"));
-    prop_oneof![5 => known, 3 => next_to_known, 4 => any_path()]
-}
-
-/// A path that is likely one of a file.
-fn file_path() -> impl Strategy<Value = Path> {
-    let files = select(vec!["a/b", "a/c", "b", "c/a", "d/a", "c/e", "a/e", "e"]);
-    prop_oneof![3 => files.prop_map(str::to_owned), 1 => path()]
-}
-
-/// Names in a row.
-fn any_path() -> impl Strategy<Value = Path> {
-    let name = prop_oneof![
-        12 => Just("a".to_owned()),
-        10 => Just("b".to_owned()),
-        8 => Just("c".to_owned()),
-        4 => Just("d".to_owned()),
-        1 => Just(".".to_owned()),
-        2 => Just("..".to_owned()),
-        1 => select(vec!["x".repeat(255), "x".repeat(256)]),
-    ];
-    let decoration = prop_oneof![
-        20 => Just(("", "/", "")),
-        1 => Just(("/", "/", "")),
-        2 => Just(("", "/", "/")),
-        1 => Just(("", "//", "")),
-        1 => Just(("", "/", "/.")),
-    ];
-    let path = (vec(name, 1..=3), decoration).prop_map(|(names, (before, between, after))| {
-        format!("{before}{}{after}", names.join(between))
-    });
-    // An empty path is no path on the host, and the place it starts at on a mount.
-    prop_oneof![100 => path, 1 => Just("/".to_owned())]
-}
-
-/// What symbolic links hold.
-fn link_text() -> impl Strategy<Value = Path> {
-    let up = |path: Path| format!("../{path}");
-    let root = |path: Path| format!("/{path}");
-    prop_oneof![
-        5 => path(),
-        2 => path().prop_map(root),
-        2 => path().prop_map(up),
-        1 => Just("..".to_owned()),
-    ]
-    .prop_filter("a link holds something", |text| !text.is_empty())
-}
-
 fn slot() -> impl Strategy<Value = usize> {
     0..SLOTS
 }
@@ -215,6 +169,13 @@ fn offset() -> impl Strategy<Value = u64> {
         1 => 65_500..66_000u64,
         1 => 1_000_000..1_050_000u64,
     ]
+}
+
+/// As [`offset`], or as far as numbers go: the last place of a file, and what is below nothing for
+/// those who count with a sign.
+fn any_offset() -> impl Strategy<Value = u64> {
+    let end = i64::MAX as u64;
+    prop_oneof![40 => offset(), 1 => select(vec![end - PAGE + 1, end, end + 1, u64::MAX])]
 }
 
 fn length() -> impl Strategy<Value = usize> {
@@ -274,11 +235,30 @@ fn flags(scope: Scope) -> impl Strategy<Value = OpenFlags> {
         more(OpenFlags::NOFOLLOW, 0.06),
         more(unstamped, 0.05),
         more(OpenFlags::PATH, 0.03),
+        together(),
     )
-        .prop_map(|(a, b, c, d, e, f, g, h, i, j, k)| {
+        .prop_map(|(a, b, c, d, e, f, g, h, i, j, k, l)| {
             // A fifo must not keep a sequence waiting.
-            a | b | c | d | e | f | g | h | i | j | k | OpenFlags::NONBLOCK
+            a | b | c | d | e | f | g | h | i | j | k | l | OpenFlags::NONBLOCK
         })
+}
+
+/// Flags that mean something else together, or are rare.
+fn together() -> impl Strategy<Value = OpenFlags> {
+    let nothing = Just(OpenFlags::empty());
+    let rare = select(vec![
+        OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW,
+        OpenFlags::DIRECTORY | OpenFlags::CREAT,
+        OpenFlags::PATH | OpenFlags::NOFOLLOW,
+        OpenFlags::PATH | OpenFlags::DIRECTORY,
+        OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::NOFOLLOW,
+        OpenFlags::CREAT | OpenFlags::EXCL,
+        OpenFlags::TMPFILE_BIT | OpenFlags::DIRECTORY,
+        OpenFlags::TMPFILE_BIT,
+        OpenFlags::DIRECT,
+        OpenFlags::DIRECT,
+    ]);
+    prop_oneof![9 => nothing, 1 => rare]
 }
 
 fn allocate_mode() -> impl Strategy<Value = AllocMode> {
@@ -318,6 +298,9 @@ fn owner() -> impl Strategy<Value = Option<u32>> {
     select(vec![None, Some(0), Some(1000), Some(1001)])
 }
 
+/// What overlays leave behind; see `rename(2)`.
+pub const WHITEOUT: RenameFlags = RenameFlags::from_bits_retain(4);
+
 fn rename_flags(scope: Scope) -> impl Strategy<Value = RenameFlags> {
     let plain = RenameFlags::empty();
     let known = |flag| {
@@ -328,14 +311,18 @@ fn rename_flags(scope: Scope) -> impl Strategy<Value = RenameFlags> {
         }
     };
     prop_oneof![
-        4 => Just(plain),
-        1 => Just(known(RenameFlags::NOREPLACE)),
-        1 => Just(known(RenameFlags::EXCHANGE)),
+        8 => Just(plain),
+        2 => Just(known(RenameFlags::NOREPLACE)),
+        2 => Just(known(RenameFlags::EXCHANGE)),
+        1 => select(vec![WHITEOUT, RenameFlags::NOREPLACE | RenameFlags::EXCHANGE]),
     ]
 }
 
 fn attribute_name() -> impl Strategy<Value = &'static str> {
-    select(vec!["user.a", "user.a", "user.b", "user.", "nothing.a"])
+    static LONG: LazyLock<[String; 2]> =
+        LazyLock::new(|| [255, 256].map(|length| format!("user.{}", "x".repeat(length - 5))));
+    let odd = vec!["user.", "nothing.a", "", "a", &LONG[0], &LONG[1]];
+    prop_oneof![6 => select(vec!["user.a", "user.a", "user.b"]), 4 => select(odd)]
 }
 
 fn xattr_flags() -> impl Strategy<Value = XattrFlags> {
@@ -357,7 +344,9 @@ fn followed(target: Target) -> Target {
 /// What is asked of or done to a file, however it is known.
 fn about(target: BoxedStrategy<Target>, scope: Scope) -> BoxedStrategy<Op> {
     let least = usize::from(!scope.empty_xattrs);
-    let value = (any::<u8>(), least..300usize).prop_map(|(first, len)| Data { first, len });
+    // Beyond what a block of the host's holds, and beyond what Linux lets pass.
+    let size = prop_oneof![20 => least..300usize, 1 => select(vec![5000, 65_537])];
+    let value = (any::<u8>(), size).prop_map(|(first, len)| Data { first, len });
     let target = || target.clone();
     let xattrs = prop_oneof![
         (target(), attribute_name(), value, xattr_flags())
@@ -377,27 +366,29 @@ fn about(target: BoxedStrategy<Target>, scope: Scope) -> BoxedStrategy<Op> {
         2 => (target(), mode(scope)).prop_map(|(target, mode)| Op::Chmod(followed(target), mode)),
         2 => (target(), owner(), owner()).prop_map(|(target, uid, gid)| Op::Chown(target, uid, gid)),
         2 => (target(), time(), time()).prop_map(|(target, a, m)| Op::Utimes(target, a, m)),
-        3 => (target(), offset()).prop_map(|(target, size)| Op::Truncate(followed(target), size)),
+        3 => (target(), any_offset())
+            .prop_map(|(target, size)| Op::Truncate(followed(target), size)),
         4 => only_if(scope.xattrs, xattrs, stat()),
     ]
     .boxed()
 }
 
 fn by_name(scope: Scope) -> BoxedStrategy<Op> {
-    let fifo = (path(), mode(scope)).prop_map(|(path, mode)| Op::Mkfifo(path, mode));
+    let fifo = (name_path(), mode(scope)).prop_map(|(path, mode)| Op::Mkfifo(path, mode));
     prop_oneof![
         12 => about(named().boxed(), scope),
         2 => (path(), 0..8u16)
             .prop_map(|(path, want)| Op::Access(path, AccessMask::from_bits_truncate(want))),
         2 => path().prop_map(Op::ReadLink),
         3 => path().prop_map(Op::List),
-        4 => (path(), mode(scope)).prop_map(|(path, mode)| Op::Mkdir(path, mode)),
+        4 => (name_path(), mode(scope)).prop_map(|(path, mode)| Op::Mkdir(path, mode)),
         1 => only_if(scope.fifos, fifo, path().prop_map(Op::Unlink)),
-        3 => (link_text(), path()).prop_map(|(text, path)| Op::Symlink(text, path)),
-        3 => (named(), path()).prop_map(|(old, new)| Op::Link(old, new)),
-        3 => path().prop_map(Op::Unlink),
-        2 => path().prop_map(Op::Rmdir),
-        6 => (path(), path(), rename_flags(scope))
+        3 => (link_text(), name_path()).prop_map(|(text, path)| Op::Symlink(text, path)),
+        1 => circle().prop_map(|(text, path)| Op::Symlink(text, path)),
+        3 => (named(), name_path()).prop_map(|(old, new)| Op::Link(old, new)),
+        3 => name_path().prop_map(Op::Unlink),
+        2 => name_path().prop_map(Op::Rmdir),
+        6 => (name_path(), name_path(), rename_flags(scope))
             .prop_map(|(old, new, flags)| Op::Rename(old, new, flags)),
         5 => (file_path(), data()).prop_map(|(path, data)| Op::Put(path, data)),
         4 => file_path().prop_map(Op::Content),
@@ -409,19 +400,19 @@ fn by_slot(scope: Scope) -> BoxedStrategy<Op> {
     let allocate = (slot(), allocate_mode(), range())
         .prop_map(|(slot, mode, (at, len))| Op::Allocate(slot, mode, at, len));
     let truncate =
-        (slot(), offset()).prop_map(|(slot, size)| Op::Truncate(Target::Slot(slot), size));
+        (slot(), any_offset()).prop_map(|(slot, size)| Op::Truncate(Target::Slot(slot), size));
     prop_oneof![
         10 => (slot(), file_path(), flags(scope), mode(scope))
             .prop_map(|(slot, path, flags, mode)| Op::Open(slot, path, flags, mode)),
         2 => slot().prop_map(Op::Close),
         4 => (slot(), length()).prop_map(|(slot, len)| Op::Read(slot, len)),
-        6 => (slot(), offset(), length()).prop_map(|(slot, at, len)| Op::ReadAt(slot, at, len)),
+        6 => (slot(), any_offset(), length()).prop_map(|(slot, at, len)| Op::ReadAt(slot, at, len)),
         5 => (slot(), data()).prop_map(|(slot, data)| Op::Write(slot, data)),
-        7 => (slot(), offset(), data()).prop_map(|(slot, at, data)| Op::WriteAt(slot, at, data)),
+        7 => (slot(), any_offset(), data()).prop_map(|(slot, at, data)| Op::WriteAt(slot, at, data)),
         3 => (slot(), seek(), to()).prop_map(|(slot, seek, to)| Op::Seek(slot, seek, to)),
         1 => (slot(), any::<bool>()).prop_map(|(slot, only)| Op::Sync(slot, only)),
         4 => only_if(scope.allocate, allocate, truncate),
-        2 => (slot(), offset(), slot(), offset(), offset())
+        2 => (slot(), any_offset(), slot(), any_offset(), any_offset())
             .prop_map(|(from, at, to, to_at, len)| Op::Copy(from, at, to, to_at, len)),
         1 => (slot(), 0..6usize).prop_map(|(slot, first)| Op::Pieces(slot, first)),
         10 => about(opened().boxed(), scope),
@@ -442,13 +433,13 @@ fn seek() -> impl Strategy<Value = Seek> {
 }
 
 fn to() -> impl Strategy<Value = i64> {
-    prop_oneof![6 => offset().prop_map(|to| to as i64), 1 => -5000..0i64]
+    prop_oneof![6 => any_offset().prop_map(|to| to as i64), 1 => -5000..0i64]
 }
 
 /// Half of them of whole blocks.
 fn range() -> impl Strategy<Value = (u64, u64)> {
     let whole = (0..20u64, 1..10u64).prop_map(|(at, len)| (at * PAGE, len * PAGE));
-    prop_oneof![whole, (offset(), offset())]
+    prop_oneof![whole, (any_offset(), any_offset())]
 }
 
 fn map_kind() -> impl Strategy<Value = MapKind> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use gofer_vfs::{Errno, FileType};
 
-use super::op::{Answer, Facts, Op, Path, Side, Target, User};
+use super::op::{Answer, Facts, Op, Side, Target, User};
+use super::path::Path;
 
 /// What is at a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,7 +27,7 @@ pub type Survey = BTreeMap<Path, Found>;
 pub fn survey(side: &mut dyn Side, xattrs: bool, atimes: bool) -> Result<Survey, String> {
     let mut all = Survey::new();
     let mut firsts = BTreeMap::new();
-    let mut left = vec![".".to_owned()];
+    let mut left = vec![Path::from(".")];
     while let Some(path) = left.pop() {
         let facts = match ask(side, Op::Stat(Target::Link(path.clone())))? {
             Answer::Facts(facts) => facts,
@@ -39,7 +40,7 @@ pub fn survey(side: &mut dyn Side, xattrs: bool, atimes: bool) -> Result<Survey,
         if let Answer::Names(names) = &holds {
             let real = |name: &&(Vec<u8>, _)| name.0 != b"." && name.0 != b"..";
             for (name, _) in names.iter().filter(real).rev() {
-                left.push(format!("{path}/{}", String::from_utf8_lossy(name)));
+                left.push(path.join(name));
             }
         }
         let first = firsts.entry(facts.ino).or_insert_with(|| path.clone());

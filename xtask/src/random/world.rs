@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use anyhow::{Result, anyhow};
-use gofer_vfs::{FileType, Timestamp};
+use gofer_vfs::{FileType, OpenFlags, Timestamp};
 
 use super::allowed;
 use super::host::HostTree;
 use super::op::{Answer, Data, Op, Outcome, SLOTS, Seek, Side, Step, Target, Time, User};
 use super::open::Open;
+use super::path::Path;
 use super::strategy::{Scope, Sequence};
 use super::survey::{difference, survey};
 
@@ -116,7 +117,10 @@ impl<'w> World<'w> {
         if allowed::may_refuse(self.scope, op, &found) {
             return Ok(());
         }
-        let expected = self.twin.run(user, op);
+        let expected = match self.without_direct(op) {
+            Some(op) => self.twin.run(user, &op),
+            None => self.twin.run(user, op),
+        };
         if let Op::MapWrite(map, ..) = op {
             // The host stamps a file when a page of it is first written to since it was clean; a
             // client does each time.
@@ -135,7 +139,13 @@ impl<'w> World<'w> {
             return self.check_time(&found);
         }
         let unclear = self.unwritten && matches!(op, Op::Seek(_, Seek::Data | Seek::Hole, _));
-        if !unclear && !allowed::is_coarser(self.scope, op, &found, &expected) {
+        if let (Op::Open(slot, ..), true) = (op, allowed::is_missing(op, &found, &expected)) {
+            let _ = self.twin.run(User::Root, &Op::Close(*slot));
+            return Ok(());
+        }
+        let allowed = allowed::is_coarser(self.scope, op, &found, &expected)
+            || allowed::is_farther(op, &found, &expected);
+        if !unclear && !allowed {
             return Err(format!("found {found:?}, expected {expected:?}"));
         }
         // They stand at different places now.
@@ -195,10 +205,10 @@ impl<'w> World<'w> {
     }
 
     /// The directory that a path starts in is checked along with the first name if that is cached,
-    /// and else not. So the client has a look at the root whenever somebody else has changed
+    /// and else not (`RULES.md`, 6.3). So the client has a look at the root whenever somebody else has changed
     /// something: a path that starts there sees no older root than this.
     fn look_at_root(&mut self) -> Result<(), String> {
-        let root = Op::Stat(Target::Path("/".to_owned()));
+        let root = Op::Stat(Target::Path("/".into()));
         self.client_does(User::Root, &root)
     }
 
@@ -235,13 +245,32 @@ impl<'w> World<'w> {
         }
     }
 
-    fn is_fifo(&mut self, path: &str) -> bool {
+    /// The host has rules of its own about what can be read past its caches of a regular file.
+    fn without_direct(&mut self, op: &Op) -> Option<Op> {
+        let Op::Open(slot, path, flags, mode) = op else {
+            return None;
+        };
+        if !flags.contains(OpenFlags::DIRECT) {
+            return None;
+        }
+        // Following a link is an access of it.
+        self.atimes = false;
+        match self.kind(Target::Path(path.clone())) {
+            None | Some(FileType::Regular) => {
+                let flags = *flags & !OpenFlags::DIRECT;
+                Some(Op::Open(*slot, path.clone(), flags, *mode))
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn is_fifo(&mut self, path: &Path) -> bool {
         if !self.fifos {
             return false;
         }
         // Following a link is an access of it.
         self.atimes = false;
-        self.kind(Target::Path(path.to_owned())) == Some(FileType::Fifo)
+        self.kind(Target::Path(path.clone())) == Some(FileType::Fifo)
     }
 
     /// Whether a file with set-ID bits has this owner.
@@ -325,7 +354,7 @@ fn compare(
 
 /// Makes some files of several owners, links and directories.
 pub fn population(tree: &mut HostTree) -> Result<()> {
-    let path = |text: &str| text.to_owned();
+    let path = |text: &str| Path::from(text);
     let data = |first, len| Data { first, len };
     let ops = [
         Op::Mkdir(path("a"), 0o755),

@@ -63,7 +63,7 @@ impl Calls {
                 let flags = OFlags::from_bits_retain(flags.bits()) | OFlags::CLOEXEC;
                 let file = host(rustix::fs::openat(
                     CWD,
-                    path,
+                    path.as_bytes(),
                     flags,
                     Mode::from_bits_retain((*mode).into()),
                 ));
@@ -167,14 +167,22 @@ impl Calls {
             Op::Stat(target) => self.stat(target),
             Op::Access(path, want) => {
                 let access = rustix::fs::Access::from_bits_retain(want_bits(*want));
-                done(rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS))
+                done(rustix::fs::accessat(
+                    CWD,
+                    path.as_bytes(),
+                    access,
+                    AtFlags::EACCESS,
+                ))
             }
             Op::Chmod(target, mode) => {
                 let mode = Mode::from_bits_retain((*mode).into());
                 match target {
-                    Target::Path(path) | Target::Link(path) => {
-                        done(rustix::fs::chmodat(CWD, path, mode, AtFlags::empty()))
-                    }
+                    Target::Path(path) | Target::Link(path) => done(rustix::fs::chmodat(
+                        CWD,
+                        path.as_bytes(),
+                        mode,
+                        AtFlags::empty(),
+                    )),
                     Target::Slot(slot) => {
                         with!(self, slot, |fd| done(rustix::fs::fchmod(fd, mode)))
                     }
@@ -184,12 +192,16 @@ impl Calls {
                 let uid = uid.map(rustix::fs::Uid::from_raw);
                 let gid = gid.map(rustix::fs::Gid::from_raw);
                 match target {
-                    Target::Path(path) => {
-                        done(rustix::fs::chownat(CWD, path, uid, gid, AtFlags::empty()))
-                    }
+                    Target::Path(path) => done(rustix::fs::chownat(
+                        CWD,
+                        path.as_bytes(),
+                        uid,
+                        gid,
+                        AtFlags::empty(),
+                    )),
                     Target::Link(path) => done(rustix::fs::chownat(
                         CWD,
-                        path,
+                        path.as_bytes(),
                         uid,
                         gid,
                         AtFlags::SYMLINK_NOFOLLOW,
@@ -205,12 +217,15 @@ impl Calls {
                     last_modification: timespec(*mtime),
                 };
                 match target {
-                    Target::Path(path) => {
-                        done(rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()))
-                    }
+                    Target::Path(path) => done(rustix::fs::utimensat(
+                        CWD,
+                        path.as_bytes(),
+                        &times,
+                        AtFlags::empty(),
+                    )),
                     Target::Link(path) => done(rustix::fs::utimensat(
                         CWD,
-                        path,
+                        path.as_bytes(),
                         &times,
                         AtFlags::SYMLINK_NOFOLLOW,
                     )),
@@ -221,7 +236,7 @@ impl Calls {
             }
             Op::Truncate(target, size) => match target {
                 Target::Path(path) | Target::Link(path) => {
-                    unix(nix::unistd::truncate(path.as_str(), *size as i64))
+                    unix(nix::unistd::truncate(path.as_bytes(), *size as i64))
                 }
                 Target::Slot(slot) => {
                     with!(self, slot, |fd| done(rustix::fs::ftruncate(fd, *size)))
@@ -231,45 +246,68 @@ impl Calls {
                 self.xattr(op)
             }
             Op::ReadLink(path) => {
-                let target = host(rustix::fs::readlinkat(CWD, path, Vec::new()))?;
+                let target = host(rustix::fs::readlinkat(CWD, path.as_bytes(), Vec::new()))?;
                 Ok(Answer::Bytes(target.into_bytes()))
             }
             Op::List(path) => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let dir = host(rustix::fs::openat(CWD, path, flags, Mode::empty()))?;
+                let dir = host(rustix::fs::openat(
+                    CWD,
+                    path.as_bytes(),
+                    flags,
+                    Mode::empty(),
+                ))?;
                 sorted(rest(&dir)?)
             }
             Op::Mkdir(path, mode) => {
                 let mode = Mode::from_bits_retain((*mode).into());
-                done(rustix::fs::mkdirat(CWD, path, mode))
+                done(rustix::fs::mkdirat(CWD, path.as_bytes(), mode))
             }
             Op::Mkfifo(path, mode) => {
                 let mode = Mode::from_bits_retain((*mode).into());
                 let kind = rustix::fs::FileType::Fifo;
-                done(rustix::fs::mknodat(CWD, path, kind, mode, 0))
+                done(rustix::fs::mknodat(CWD, path.as_bytes(), kind, mode, 0))
             }
-            Op::Symlink(target, path) => done(rustix::fs::symlinkat(target, CWD, path)),
+            Op::Symlink(target, path) => done(rustix::fs::symlinkat(
+                target.as_bytes(),
+                CWD,
+                path.as_bytes(),
+            )),
             Op::Link(Target::Path(old), new) => done(rustix::fs::linkat(
                 CWD,
-                old,
+                old.as_bytes(),
                 CWD,
-                new,
+                new.as_bytes(),
                 AtFlags::SYMLINK_FOLLOW,
             )),
-            Op::Link(Target::Link(old), new) => {
-                done(rustix::fs::linkat(CWD, old, CWD, new, AtFlags::empty()))
-            }
-            Op::Unlink(path) => done(rustix::fs::unlinkat(CWD, path, AtFlags::empty())),
-            Op::Rmdir(path) => done(rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)),
+            Op::Link(Target::Link(old), new) => done(rustix::fs::linkat(
+                CWD,
+                old.as_bytes(),
+                CWD,
+                new.as_bytes(),
+                AtFlags::empty(),
+            )),
+            Op::Unlink(path) => done(rustix::fs::unlinkat(CWD, path.as_bytes(), AtFlags::empty())),
+            Op::Rmdir(path) => done(rustix::fs::unlinkat(
+                CWD,
+                path.as_bytes(),
+                AtFlags::REMOVEDIR,
+            )),
             Op::Rename(old, new, flags) => {
                 let flags = RenameFlags::from_bits_retain(flags.bits());
-                done(rustix::fs::renameat_with(CWD, old, CWD, new, flags))
+                done(rustix::fs::renameat_with(
+                    CWD,
+                    old.as_bytes(),
+                    CWD,
+                    new.as_bytes(),
+                    flags,
+                ))
             }
             Op::Put(path, data) => {
                 let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NONBLOCK;
                 let file = host(rustix::fs::openat(
                     CWD,
-                    path,
+                    path.as_bytes(),
                     flags,
                     Mode::from_raw_mode(0o644),
                 ))?;
@@ -277,7 +315,12 @@ impl Calls {
             }
             Op::Content(path) => {
                 let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-                let file = host(rustix::fs::openat(CWD, path, flags, Mode::empty()))?;
+                let file = host(rustix::fs::openat(
+                    CWD,
+                    path.as_bytes(),
+                    flags,
+                    Mode::empty(),
+                ))?;
                 content(&file)
             }
             op => unreachable!("{op:?} is nothing this can do"),
@@ -296,8 +339,12 @@ impl Calls {
 
     fn stat(&self, target: &Target) -> Outcome {
         let stat = match target {
-            Target::Path(path) => host(rustix::fs::statat(CWD, path, AtFlags::empty()))?,
-            Target::Link(path) => host(rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW))?,
+            Target::Path(path) => host(rustix::fs::statat(CWD, path.as_bytes(), AtFlags::empty()))?,
+            Target::Link(path) => host(rustix::fs::statat(
+                CWD,
+                path.as_bytes(),
+                AtFlags::SYMLINK_NOFOLLOW,
+            ))?,
             Target::Slot(slot) => match &self.files[*slot] {
                 Some(fd) => host(rustix::fs::fstat(fd))?,
                 None => return Ok(Answer::Nothing),
@@ -313,8 +360,12 @@ impl Calls {
                 let flags = XattrFlags::from_bits_retain(flags.bits());
                 let value = data.bytes();
                 match target {
-                    Target::Path(path) => done(rustix::fs::setxattr(path, *name, &value, flags)),
-                    Target::Link(path) => done(rustix::fs::lsetxattr(path, *name, &value, flags)),
+                    Target::Path(path) => {
+                        done(rustix::fs::setxattr(path.as_bytes(), *name, &value, flags))
+                    }
+                    Target::Link(path) => {
+                        done(rustix::fs::lsetxattr(path.as_bytes(), *name, &value, flags))
+                    }
                     Target::Slot(slot) => with!(self, slot, |fd| {
                         done(rustix::fs::fsetxattr(fd, *name, &value, flags))
                     }),
@@ -324,8 +375,8 @@ impl Calls {
                 let mut buffer = vec![0; if *size == 0 { 1 << 16 } else { *size }];
                 let into = buffer.as_mut_slice();
                 let read = match target {
-                    Target::Path(path) => rustix::fs::getxattr(path, *name, into),
-                    Target::Link(path) => rustix::fs::lgetxattr(path, *name, into),
+                    Target::Path(path) => rustix::fs::getxattr(path.as_bytes(), *name, into),
+                    Target::Link(path) => rustix::fs::lgetxattr(path.as_bytes(), *name, into),
                     Target::Slot(slot) => match &self.files[*slot] {
                         Some(fd) => rustix::fs::fgetxattr(fd, *name, into),
                         None => return Ok(Answer::Nothing),
@@ -337,8 +388,8 @@ impl Calls {
                 let mut buffer = vec![0; 1 << 16];
                 let into = buffer.as_mut_slice();
                 let read = match target {
-                    Target::Path(path) => rustix::fs::listxattr(path, into),
-                    Target::Link(path) => rustix::fs::llistxattr(path, into),
+                    Target::Path(path) => rustix::fs::listxattr(path.as_bytes(), into),
+                    Target::Link(path) => rustix::fs::llistxattr(path.as_bytes(), into),
                     Target::Slot(slot) => match &self.files[*slot] {
                         Some(fd) => rustix::fs::flistxattr(fd, into),
                         None => return Ok(Answer::Nothing),
@@ -351,8 +402,8 @@ impl Calls {
                 Ok(Answer::Words(names))
             }
             Op::RemoveXattr(target, name) => match target {
-                Target::Path(path) => done(rustix::fs::removexattr(path, *name)),
-                Target::Link(path) => done(rustix::fs::lremovexattr(path, *name)),
+                Target::Path(path) => done(rustix::fs::removexattr(path.as_bytes(), *name)),
+                Target::Link(path) => done(rustix::fs::lremovexattr(path.as_bytes(), *name)),
                 Target::Slot(slot) => {
                     with!(self, slot, |fd| done(rustix::fs::fremovexattr(fd, *name)))
                 }
