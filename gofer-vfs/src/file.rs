@@ -39,7 +39,9 @@ const OFFSET_MAX: u64 = i64::MAX as u64;
 
 /// An open file. Dropping it closes it and loses the error; [`File::close`] returns it.
 ///
-/// Methods may be called from many threads. Those that use the offset wait for each other.
+/// Methods may be called from many threads. Those that use the offset wait for each other, and an
+/// append for other writes to the file. They block as those of [`crate::Filesystem`] do. `EBADF`
+/// for what it was not opened for, and for nearly everything with `PATH`.
 pub struct File {
     node: Node,
     flags: OpenFlags,
@@ -148,7 +150,8 @@ impl File {
         })
     }
 
-    /// Changes attributes; a new size needs a file that is open for writing (`EINVAL`).
+    /// Changes attributes; a new size needs a file that is open for writing (`EINVAL`), and no
+    /// permission. Else as [`crate::Filesystem::set_attr`].
     pub fn set_attr(&self, cx: &Context<'_>, set: &SetAttr) -> Result<()> {
         run("fsetattr", &self.path, || {
             ops::check_size(set)?;
@@ -168,7 +171,9 @@ impl File {
         })
     }
 
-    /// Has what was written reach stable storage, and tells of errors that nobody was told of.
+    /// Has what was written to the file, by anybody here, reach stable storage: `fsync(2)`, or
+    /// `fdatasync(2)` for the data only. Tells of errors since this description last asked, each
+    /// once: `EIO`, `ENOSPC`, whatever the server said of data that was written before.
     pub fn sync(&self, cx: &Context<'_>, data_only: bool) -> Result<()> {
         run("fsync", &self.path, || {
             if self.is_path() {
@@ -237,7 +242,7 @@ impl File {
         })
     }
 
-    /// Sets an extended attribute.
+    /// Sets an extended attribute; see [`crate::Filesystem::set_xattr`].
     pub fn set_xattr(
         &self,
         cx: &Context<'_>,
@@ -251,14 +256,14 @@ impl File {
         })
     }
 
-    /// The names of all extended attributes.
+    /// The names of all extended attributes; see [`crate::Filesystem::list_xattr`].
     pub fn list_xattr(&self, cx: &Context<'_>) -> Result<Vec<Vec<u8>>> {
         run("flistxattr", &self.path, || {
             ops::list(cx, self.unless_path()?)
         })
     }
 
-    /// Removes an extended attribute.
+    /// Removes an extended attribute; see [`crate::Filesystem::remove_xattr`].
     pub fn remove_xattr(&self, cx: &Context<'_>, name: &[u8]) -> Result<()> {
         run("fremovexattr", &self.path, || {
             ops::check_xattr_name(name)?;

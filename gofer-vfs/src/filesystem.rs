@@ -57,8 +57,19 @@ pub struct Stat {
 
 /// A mounted tree. Clones are the same filesystem; all methods may be called from many threads.
 ///
-/// Operations block for as long as the server takes, unless the [`Context`] limits that. They
-/// return errors that name the operation and the path as it was given.
+/// Operations block for as long as the server takes, unless the [`Context`] limits that; what is
+/// cached is found meanwhile, and no lock of this crate is held when they return. They return
+/// errors that name the operation and the path as it was given.
+///
+/// # Errors
+///
+/// What is said of a method are the errors of its own. Beside them, every path may fail with
+/// `ENOENT`, `ENOTDIR`, `EACCES` (no search permission on the way), `ELOOP` (more than 40 links),
+/// `ENAMETOOLONG` (a path of more than 4095 bytes, a name longer than the server's) and `EXDEV` (it
+/// starts on a filesystem that is neither this nor mounted in it); every change with `EROFS`; and
+/// whatever asks the server with `EIO` once the connection is lost, `ETIMEDOUT` at the deadline,
+/// `EINTR` when cancelled, and what the server refuses it with. Where two apply, Linux's order
+/// decides.
 #[derive(Clone)]
 pub struct Filesystem(Arc<Mounted>);
 
@@ -200,7 +211,7 @@ impl Filesystem {
         Ok(walk.into_end())
     }
 
-    /// The place a path leads to.
+    /// The place a path leads to, kept in the cache as long as the [`Node`] lives.
     pub fn resolve(&self, cx: &Context<'_>, at: At<'_>, follow: Follow) -> Result<Node> {
         self.run("lookup", at.path, || self.walk_to_end(cx, at, follow))
     }
@@ -223,7 +234,9 @@ impl Filesystem {
         (steps, walked)
     }
 
-    /// Numbers of the file system a file is on.
+    /// Numbers of the file system a file is on, as the server tells them now; of a file of this
+    /// client alone, of the nearest directory the server has. Sizes are in blocks of
+    /// [`StatFs::block_size`] bytes. `EOPNOTSUPP` from servers that do not tell.
     pub fn statfs(&self, cx: &Context<'_>, at: At<'_>) -> Result<StatFs> {
         self.run("statfs", at.path, || {
             let node = self.walk_to_end(cx, at, Follow::Yes)?;
@@ -238,8 +251,9 @@ impl Filesystem {
         })
     }
 
-    /// Has everything written through this client reach stable storage. Goes on after an error
-    /// and returns the first.
+    /// Has everything written through this client reach stable storage, as `syncfs(2)`: cached
+    /// data is sent, then times that wait, then every handle open for writing is synced. Goes on
+    /// after an error (`EIO`, `ENOSPC`, whatever the server says) and returns the first. Blocks.
     pub fn sync(&self, cx: &Context<'_>) -> Result<()> {
         self.run("sync", b"", || self.sync_all(cx))
     }

@@ -42,7 +42,8 @@ fn check_range(offset: u64, len: usize) -> Res<()> {
 }
 
 impl File {
-    /// Reads at `offset`; fewer bytes than asked are the end of the file.
+    /// Reads at `offset`, in bytes; fewer bytes than asked are the end of the file. `ESPIPE` for
+    /// fifos and sockets, `EISDIR` for directories, `EINVAL` beyond 2^63 - 1.
     pub fn read_at(&self, cx: &Context<'_>, into: &mut [u8], offset: u64) -> Result<usize> {
         run("read", &self.path, || {
             check_range(offset, 0)?;
@@ -53,7 +54,8 @@ impl File {
         .inspect(|n| self.moved(EventMask::ACCESS, *n))
     }
 
-    /// Reads where the file stands and moves on. Blocks on a fifo until there is data.
+    /// Reads where the file stands and moves on. Of a fifo or socket, waits for data unless opened
+    /// with `NONBLOCK` (`EAGAIN`), and returns what there is.
     pub fn read(&self, cx: &Context<'_>, into: &mut [u8]) -> Result<usize> {
         run("read", &self.path, || {
             self.check_readable()?;
@@ -158,8 +160,10 @@ impl File {
         Ok(size)
     }
 
-    /// Writes at `offset`, or at the end if opened to append. Returns how many bytes went; an
-    /// error counts only if none did.
+    /// Writes at `offset`, in bytes, or at the end if opened to append. Returns how many bytes went;
+    /// an error counts only if none did. `EFBIG` at [`Context::file_size_limit`], `ESPIPE` for fifos
+    /// and sockets. In exclusive mode what replaces cached bytes may wait here: [`File::sync`]
+    /// tells whether the server took it.
     pub fn write_at(&self, cx: &Context<'_>, from: &[u8], offset: u64) -> Result<usize> {
         run("write", &self.path, || {
             check_range(offset, 0)?;
@@ -181,7 +185,9 @@ impl File {
         .inspect(|n| self.moved(EventMask::MODIFY, *n))
     }
 
-    /// Writes where the file stands, or at the end if opened to append, and moves on.
+    /// Writes where the file stands, or at the end if opened to append, and moves on behind what was
+    /// written. To a fifo or socket, waits for room unless opened with `NONBLOCK` (`EAGAIN`);
+    /// `EPIPE` without a reader, and no signal. Else as [`File::write_at`].
     pub fn write(&self, cx: &Context<'_>, from: &[u8]) -> Result<usize> {
         run("write", &self.path, || {
             self.check_writable()?;

@@ -25,8 +25,10 @@ pub enum Whence {
 }
 
 impl File {
-    /// Moves to another offset and returns it. Directories know `Set` and `Cur`; setting to 0
-    /// makes the next read look again.
+    /// Moves to another offset, in bytes, and returns it. Directories know `Set` and `Cur`, and count
+    /// entries; setting to 0 makes the next read look again. `EINVAL` for negative offsets,
+    /// `ENXIO` for data or a hole at or beyond the end, `ESPIPE` for fifos and sockets. Looking for
+    /// data and holes writes back what is cached, and takes all for data where nobody can tell.
     pub fn seek(&self, cx: &Context<'_>, to: Whence) -> Result<u64> {
         run("lseek", &self.path, || self.seek_to(cx, to))
     }

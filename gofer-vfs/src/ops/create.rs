@@ -24,7 +24,9 @@ use crate::synthetic::{Endpoint, LocalSocket, Synthetic};
 const TARGET_MAX: usize = 4095;
 
 impl Filesystem {
-    /// Makes a directory; `mode` has its permission bits (01777).
+    /// Makes a directory; `mode` has its permission bits (01777), no umask is applied. It belongs to
+    /// the caller, its group is that of a set-group-ID parent, which hands the bit down, else the
+    /// caller's. `EEXIST`, also for `.`, `..` and `/`; `EACCES` without permission to write the parent.
     pub fn mkdir(&self, cx: &Context<'_>, at: At<'_>, mode: u16) -> Result<()> {
         self.run("mkdir", at.path, || {
             self.make(cx, at, New::Dir, mode & 0o1777).map(drop)
@@ -41,7 +43,10 @@ impl Filesystem {
         })
     }
 
-    /// Makes a file of any type but directory and symbolic link, which are `EPERM` and `EINVAL`.
+    /// Makes a file of any type but directory and symbolic link, which are `EPERM` and `EINVAL`; not
+    /// open. `mode` has its permission bits (07777), owner and group are as of
+    /// [`Filesystem::mkdir`]. `EEXIST`; `EPERM` for devices without `CAP_SYS_ADMIN`. A fifo or socket
+    /// that the server refuses with `EPERM` is made in this client alone.
     pub fn mknod(
         &self,
         cx: &Context<'_>,
@@ -56,7 +61,8 @@ impl Filesystem {
         })
     }
 
-    /// Makes a symbolic link to `target`. An empty target is `ENOENT`.
+    /// Makes a symbolic link to `target`, any bytes but 0, at most 4095 (`ENAMETOOLONG`). An empty
+    /// target is `ENOENT`, an existing name `EEXIST`.
     pub fn symlink(&self, cx: &Context<'_>, target: &[u8], at: At<'_>) -> Result<()> {
         self.run("symlink", at.path, || {
             self.make_link(cx, target, at).map(drop)
@@ -64,7 +70,10 @@ impl Filesystem {
         .map_err(|error| error.with_target(target))
     }
 
-    /// Makes `new` another name of `old`.
+    /// Makes `new` another name of `old`. `EEXIST`; `EXDEV` between filesystems; `EPERM` for
+    /// directories, and for files of others that the caller could not copy or that would lend it an
+    /// identity (semantics 12.3); `EMLINK` with 2^32 - 1 names; `ENOENT` for a file without any;
+    /// `EOPNOTSUPP` for files of this client alone.
     pub fn link(&self, cx: &Context<'_>, old: At<'_>, follow: Follow, new: At<'_>) -> Result<()> {
         self.run("link", old.path, || {
             self.hard_link(cx, old, follow, new).map(drop)

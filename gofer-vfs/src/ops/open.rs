@@ -29,8 +29,15 @@ use crate::superblock::{Failure, Res};
 const ATTEMPTS_MAX: u32 = 16;
 
 impl Filesystem {
-    /// Opens a file, as `openat(2)`. `mode` has the permission bits of a file that is made; no
-    /// umask is applied. May block on a fifo.
+    /// Opens a file, as `openat(2)`. `mode` has the permission bits of a file that is made (07777);
+    /// no umask is applied. Waits for the other end of a fifo unless told not to.
+    ///
+    /// `EACCES` without permission, `EEXIST` with `CREAT | EXCL`, `EISDIR` for writing to a
+    /// directory, `ENXIO` for sockets (but see [`MountFlags::connect_sockets`]) and for a fifo
+    /// without a reader that is opened for writing and not to wait, `EPERM` for `NOATIME` on files
+    /// of others, `EINVAL` for flags that do not go together, `EOPNOTSUPP` for nameless files.
+    ///
+    /// [`MountFlags::connect_sockets`]: crate::MountFlags::connect_sockets
     pub fn open(&self, cx: &Context<'_>, at: At<'_>, flags: OpenFlags, mode: u16) -> Result<File> {
         self.run("open", at.path, || self.open_path(cx, at, flags, mode))
     }

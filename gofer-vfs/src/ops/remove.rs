@@ -21,12 +21,14 @@ enum What {
 
 impl Filesystem {
     /// Removes the name of a file that is not a directory (`EISDIR`). The file stays usable
-    /// where it is open.
+    /// where it is open. `EACCES` without permission to write the parent, `EPERM` for files of
+    /// others in a sticky one, `EBUSY` where something is mounted.
     pub fn unlink(&self, cx: &Context<'_>, at: At<'_>) -> Result<()> {
         self.run("unlink", at.path, || self.remove(cx, at, What::File))
     }
 
-    /// Removes an empty directory.
+    /// Removes an empty directory. `ENOTEMPTY`, also for `..`; `EINVAL` for `.`; `EBUSY` for `/` and
+    /// where something is mounted; permissions as of [`Filesystem::unlink`].
     pub fn rmdir(&self, cx: &Context<'_>, at: At<'_>) -> Result<()> {
         self.run("rmdir", at.path, || self.remove(cx, at, What::Directory))
     }

@@ -20,7 +20,14 @@ use crate::superblock::{Failure, Res, Superblock};
 impl Filesystem {
     /// Renames `old` to `new`, replacing what is there unless `flags` say `NOREPLACE`, or
     /// swapping the two with `EXCHANGE`. `EINVAL` for other flags, for both, for `EXCHANGE` on a
-    /// server that cannot do it, and for `NOREPLACE` on such a server in a shared tree.
+    /// server that cannot do it, for `NOREPLACE` on such a server in a shared tree, and for a
+    /// directory that would come to lie in itself.
+    ///
+    /// `EEXIST` with `NOREPLACE`; `EXDEV` between filesystems; `EACCES` and `EPERM` as of
+    /// [`Filesystem::unlink`], for both parents, and `EACCES` for a directory that gets another
+    /// parent and cannot be written; `EISDIR`, `ENOTDIR` and `ENOTEMPTY` for a target that cannot be
+    /// replaced; `EBUSY` for `.`, `..`, `/` and where something is mounted. Two names of one file
+    /// stay as they are.
     pub fn rename(
         &self,
         cx: &Context<'_>,

@@ -13,6 +13,11 @@ use crate::superblock::{Failure, Res};
 impl Filesystem {
     /// Changes attributes. An empty `set` only checks that the file exists. When the server
     /// changes only some, those are changed and the error is returned.
+    ///
+    /// `EPERM` for what only the owner may do, or who may give files away; `EACCES` for a size, or
+    /// for times of now, without permission to write; `EISDIR` and `EINVAL` for the size of what is
+    /// no regular file; `EFBIG` beyond [`Context::file_size_limit`]; `EOPNOTSUPP` for the mode of a
+    /// link. Cached data is written back before times are set.
     pub fn set_attr(
         &self,
         cx: &Context<'_>,

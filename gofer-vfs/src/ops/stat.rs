@@ -13,7 +13,8 @@ use crate::resolve::{Form, Walk, read_target};
 use crate::superblock::Res;
 
 impl Filesystem {
-    /// The attributes of a file.
+    /// The attributes of a file: in exclusive modes as they are known, which asks nobody; in
+    /// shared modes as the walk has just brought them.
     pub fn stat(&self, cx: &Context<'_>, at: At<'_>, follow: Follow) -> Result<Stat> {
         self.run("stat", at.path, || {
             let (stat, _) = self.look_at(cx, at, follow)?;
@@ -21,8 +22,9 @@ impl Filesystem {
         })
     }
 
-    /// Whether the caller may use a file as `want` says (`EACCES`); nothing wanted asks whether
-    /// it exists.
+    /// Whether the caller may use a file as `want` says (`EACCES`, and `EROFS` for writing on a
+    /// read-only mount, but for fifos, sockets and devices); nothing wanted asks whether it exists.
+    /// Links at the end are followed.
     pub fn access(&self, cx: &Context<'_>, at: At<'_>, want: AccessMask) -> Result<()> {
         self.run("access", at.path, || {
             let (Stat { attr, .. }, node) = self.look_at(cx, at, Follow::Yes)?;
@@ -77,7 +79,8 @@ impl Filesystem {
         }
     }
 
-    /// The target of a symbolic link; `EINVAL` for anything else.
+    /// The target of a symbolic link, of up to 4095 bytes; `EINVAL` for anything else. In exclusive
+    /// modes it is asked for once.
     pub fn read_link(&self, cx: &Context<'_>, at: At<'_>) -> Result<Vec<u8>> {
         self.run("readlink", at.path, || {
             let node = self.walk_to_end(cx, at, Follow::No)?;
@@ -88,7 +91,7 @@ impl Filesystem {
         })
     }
 
-    /// The file of one name.
+    /// The file of one name in a directory; a link stands for itself.
     pub fn lookup(&self, cx: &Context<'_>, dir: &Node, name: Name<'_>) -> Result<Node> {
         self.resolve(cx, At::new(dir, name.as_bytes()), Follow::No)
     }

@@ -24,8 +24,12 @@ const USER: &[u8] = b"user.";
 const REFUSED: [&[u8]; 3] = [b"security.", b"system.", b"trusted."];
 
 impl Filesystem {
-    /// The value of an attribute. `size` is the caller's buffer: a longer value is `ERANGE`;
-    /// with 0 any value fits.
+    /// The value of an attribute. `size` is the caller's buffer, in bytes: a longer value is
+    /// `ERANGE`; with 0 any value fits.
+    ///
+    /// `ENODATA` if there is none, `EACCES` without permission to read the file, `EOPNOTSUPP` for
+    /// names that do not begin with `user.` and from servers without attributes, `ERANGE` for empty
+    /// names and those of more than 255 bytes. Values are not cached.
     pub fn get_xattr(
         &self,
         cx: &Context<'_>,
@@ -40,7 +44,10 @@ impl Filesystem {
         })
     }
 
-    /// Sets an attribute.
+    /// Sets an attribute to a value of up to 65536 bytes (`E2BIG`). `EEXIST` and `ENODATA` as `flags`
+    /// ask for; `EACCES` without permission to write the file; `EPERM` for what is neither a
+    /// regular file nor a directory, and for sticky directories of others; names as of
+    /// [`Filesystem::get_xattr`].
     pub fn set_xattr(
         &self,
         cx: &Context<'_>,
@@ -56,15 +63,15 @@ impl Filesystem {
         })
     }
 
-    /// The names of all attributes that [`Filesystem::get_xattr`] would give; none on a server
-    /// without attributes.
+    /// The names of all attributes that [`Filesystem::get_xattr`] would give, sorted; none on a
+    /// server without attributes. `E2BIG` for more than 65536 bytes of names.
     pub fn list_xattr(&self, cx: &Context<'_>, at: At<'_>, follow: Follow) -> Result<Vec<Vec<u8>>> {
         self.run("listxattr", at.path, || {
             list(cx, &self.walk_to_end(cx, at, follow)?)
         })
     }
 
-    /// Removes an attribute.
+    /// Removes an attribute; `ENODATA` if there is none, else as [`Filesystem::set_xattr`].
     pub fn remove_xattr(
         &self,
         cx: &Context<'_>,

@@ -399,3 +399,41 @@ fn a_name_more_or_less_changes_the_file() {
         assert!(!rig.calls().contains(&Op::Link));
     }
 }
+
+#[test]
+fn cutting_a_file_by_opening_it_leaves_nothing_of_it() {
+    for mode in EW {
+        let rig = Rig::new(mode);
+        rig.outside.write(b"f", b"content").unwrap();
+        let file = rig.open("f", OpenFlags::RDWR).unwrap();
+        let mut into = [0; 9];
+        assert_eq!(file.read_at(&rig.cx(), &mut into, 0).unwrap(), 7);
+        file.write_at(&rig.cx(), b"C", 0).unwrap();
+        rig.clock.advance(1);
+        drop(rig.open("f", OpenFlags::TRUNC).unwrap());
+        let (attr, now) = (rig.attr("f"), rig.clock.now());
+        assert_eq!((attr.size, attr.mtime, attr.ctime), (0, now, now), "{mode}");
+        assert_eq!(file.read_at(&rig.cx(), &mut into, 0).unwrap(), 0);
+        let longer = SetAttr {
+            size: Some(7),
+            ..SetAttr::default()
+        };
+        rig.set_attr("f", longer).unwrap();
+        assert_eq!(file.read_at(&rig.cx(), &mut into, 0).unwrap(), 7);
+        assert_eq!(into[..7], [0; 7], "{mode}");
+        file.sync(&rig.cx(), false).unwrap();
+        assert_eq!(rig.outside.read(b"f").unwrap(), [0; 7]);
+        // Of an empty one the time changes as well.
+        rig.outside.write(b"empty", b"").unwrap();
+        rig.attr("empty");
+        rig.clock.advance(1);
+        drop(rig.open("empty", OpenFlags::TRUNC).unwrap());
+        assert_eq!(rig.attr("empty").mtime, rig.clock.now());
+    }
+    for mode in S {
+        let rig = Rig::new(mode);
+        rig.outside.write(b"f", b"content").unwrap();
+        drop(rig.open("f", OpenFlags::TRUNC).unwrap());
+        assert_eq!(rig.attr("f").mtime, rig.server_attr("f").mtime, "{mode}");
+    }
+}

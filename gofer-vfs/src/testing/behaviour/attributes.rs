@@ -178,14 +178,22 @@ fn write_by_others_drops_set_id_bits(fx: &Fixture) -> CaseResult {
 fn truncate_by_others_drops_set_id_bits(fx: &Fixture) -> CaseResult {
     let fs = fx.root();
     fs.create("f", "content")?;
-    fs.chmod("f", 0o6777)?;
-    fx.user().truncate("f", 3)?;
-    check_eq!(fs.attr("f")?.mode, 0o777, "mode");
-    check_eq!(
-        fx.outside.stat(b"f")?.attr.mode,
-        0o777,
-        "mode on the server"
-    );
+    let user = fx.user();
+    let ways: [&dyn Fn() -> crate::Result<()>; 3] = [
+        &|| user.truncate("f", 3),
+        &|| {
+            user.open("f", OpenFlags::WRONLY | OpenFlags::TRUNC)
+                .map(drop)
+        },
+        &|| user.open("f", OpenFlags::TRUNC).map(drop),
+    ];
+    for (way, cut) in ways.iter().enumerate() {
+        fs.chmod("f", 0o6777)?;
+        cut()?;
+        check_eq!(fs.attr("f")?.mode, 0o777, "mode, way {way}");
+        let host = fx.outside.stat(b"f")?.attr.mode;
+        check_eq!(host, 0o777, "mode on the server, way {way}");
+    }
     Ok(())
 }
 
