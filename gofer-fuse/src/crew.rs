@@ -1,48 +1,77 @@
 //! Which threads ask the kernel for requests.
 //!
-//! The kernel hands requests to the threads that wait for them in turns, so that with many of
-//! them each request meets another thread, whose stack and state no processor has at hand. Yet
-//! many are needed while requests wait for the server. So only a few threads wait for the kernel,
-//! and the others sleep until all of those are at work.
+//! As few as will do, and one while its caller is alone. The kernel hands requests to the threads
+//! that wait for them in turns, so that with several each request meets another thread. With one
+//! processor that is worse still: a reply wakes the caller in the place of the thread that sent
+//! it, and the caller's next request then wakes a second thread, although the first would take
+//! the request as soon as it may run again.
+//!
+//! Yet several are needed while requests wait for the server, or when there are more than one
+//! thread can serve. That does not show when a request begins. So the crew is looked at every
+//! now and then while it has work: a thread is called up when none is left for the kernel and the
+//! others get nowhere, or when requests have been queueing for a while; one goes to sleep again
+//! when there was always one too many.
 //!
 //! fuser has no place to decide that in: a thread that has answered a request, and would be one
-//! too many to wait for the next, sleeps before it goes back to fuser.
+//! too many, sleeps before it goes back to fuser.
 
 use std::cell::RefCell;
-use std::ffi::OsStr;
-use std::path::Path;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
-use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs,
-    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
-};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::adapter::Adapter;
+/// How often a crew with work is looked at: the longest a request waits for a thread while all
+/// others wait for the server.
+const PERIOD: Duration = Duration::from_millis(1);
+
+/// After so many looks in a row that found requests queueing, one more thread is called up. A
+/// caller that is alone has requests queue now and then, such as those that close a file.
+const QUEUEING: u32 = 16;
+
+/// After so many looks in a row that found a thread to spare, one less is kept awake.
+const SPARE: u32 = 20;
+
+/// After so many looks in a row during which no request began, nobody looks until one does.
+const QUIET: u32 = 8;
 
 /// The threads of one mount.
-#[derive(Clone)]
-struct Crew(Arc<Shared>);
+#[derive(Clone, Default)]
+pub(crate) struct Crew(Arc<Shared>);
 
+#[derive(Default)]
 struct Shared {
-    /// How many may wait for the kernel.
-    waiting_max: usize,
     state: Mutex<State>,
-    wake: Condvar,
+    /// For sleepers.
+    call: Condvar,
+    /// For whoever looks after the crew.
+    begin: Condvar,
 }
 
-/// Of threads that have served a request before; others are not known here.
+/// Of threads that have served a request before; others wait for the kernel and are not known
+/// here.
 #[derive(Default)]
 struct State {
-    /// They wait for the kernel.
+    /// All that do not sleep.
+    awake: usize,
+    /// Of those, the ones that wait for the kernel.
     waiting: usize,
     asleep: usize,
-    /// Sleepers that were told to go on, and have not woken yet.
+    /// Sleepers that were told to go on, and have not woken yet. They count as awake.
     called: usize,
+    /// How many had better be awake.
+    wanted: usize,
+    /// A request began since the last look.
+    begun: bool,
+    /// Nobody looks.
+    unwatched: bool,
+    /// Looks in a row: see the constants.
+    queueing: u32,
+    spare: u32,
+    quiet: u32,
     /// The mount is gone: nobody sleeps any more.
     over: bool,
 }
@@ -52,53 +81,53 @@ thread_local! {
 }
 
 /// What this thread is to its crew. fuser's threads end with the mount, and not before.
-struct Member {
-    crew: Crew,
-    waiting: bool,
-}
+struct Member(Crew);
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.crew.0.state.lock().over = true;
-        self.crew.0.wake.notify_all();
+        self.0.end();
     }
 }
 
 /// A request being served. Once that is over, the thread may have to sleep.
-struct Serving<'c>(&'c Crew);
+pub(crate) struct Serving<'c>(&'c Shared);
 
 impl Crew {
-    fn new(waiting_max: usize) -> Crew {
-        Crew(Arc::new(Shared {
-            waiting_max: waiting_max.max(1),
-            state: Mutex::default(),
-            wake: Condvar::new(),
-        }))
-    }
-
     /// This thread has been given a request.
-    fn serve(&self) -> Serving<'_> {
-        let waited = self.mark(false);
-        if waited {
-            let mut state = self.0.state.lock();
-            state.waiting -= 1;
-            if state.waiting == 0 && state.asleep > state.called {
-                state.called += 1;
-                self.0.wake.notify_one();
-            }
+    pub(crate) fn serve(&self) -> Serving<'_> {
+        let is_new = MEMBER.with_borrow_mut(|member| {
+            let is_new = member.is_none();
+            member.get_or_insert_with(|| Member(self.clone()));
+            is_new
+        });
+        let mut state = self.0.state.lock();
+        match is_new {
+            true => state.awake += 1,
+            false => state.waiting -= 1,
         }
-        Serving(self)
+        state.begun = true;
+        if state.unwatched {
+            state.unwatched = false;
+            self.0.begin.notify_one();
+        }
+        Serving(&self.0)
     }
 
-    /// Notes whether this thread waits for the kernel. Returns what was noted before.
-    fn mark(&self, waiting: bool) -> bool {
-        MEMBER.with_borrow_mut(|member| {
-            let member = member.get_or_insert_with(|| Member {
-                crew: self.clone(),
-                waiting: false,
-            });
-            std::mem::replace(&mut member.waiting, waiting)
-        })
+    /// Looks after the crew on a thread of its own, until the mount is gone. `device` leads to
+    /// the kernel.
+    pub(crate) fn start(&self, device: OwnedFd) -> io::Result<()> {
+        let shared = self.0.clone();
+        std::thread::Builder::new()
+            .name("fuse-crew".to_owned())
+            .spawn(move || shared.watch(&device))
+            .map(drop)
+    }
+
+    /// The mount is gone, or was never made.
+    pub(crate) fn end(&self) {
+        self.0.state.lock().over = true;
+        self.0.call.notify_all();
+        self.0.begin.notify_all();
     }
 }
 
@@ -107,182 +136,263 @@ impl Drop for Serving<'_> {
         if std::thread::panicking() {
             return;
         }
-        let shared = &*self.0.0;
-        let mut state = shared.state.lock();
-        if state.waiting >= shared.waiting_max && !state.over {
+        let mut state = self.0.state.lock();
+        if state.waiting > 0 && state.awake > state.wanted.max(1) && !state.over {
+            state.awake -= 1;
             state.asleep += 1;
             while state.called == 0 && !state.over {
-                shared.wake.wait(&mut state);
+                self.0.call.wait(&mut state);
             }
             state.asleep -= 1;
             state.called = state.called.saturating_sub(1);
         }
         state.waiting += 1;
-        drop(state);
-        self.0.mark(true);
     }
 }
 
-/// An adapter whose threads take turns.
-pub(crate) struct Served {
-    adapter: Adapter,
-    crew: Crew,
-}
-
-impl Served {
-    /// Of `adapter`'s threads `waiting_max` may wait for the kernel at a time.
-    pub(crate) fn new(adapter: Adapter, waiting_max: usize) -> Served {
-        Served {
-            adapter,
-            crew: Crew::new(waiting_max),
+impl Shared {
+    fn watch(&self, device: &OwnedFd) {
+        let mut state = self.state.lock();
+        while !state.over {
+            if state.unwatched {
+                self.begin.wait(&mut state);
+                continue;
+            }
+            self.begin.wait_for(&mut state, PERIOD);
+            let queued = state.waiting == 0
+                && MutexGuard::unlocked(&mut state, || has_requests(device.as_fd()));
+            if state.look(queued) {
+                self.call.notify_one();
+            }
         }
     }
 }
 
-macro_rules! served {
-    ($($call:ident($($argument:ident: $type:ty),*);)*) => {
-        $(fn $call(&self, request: &Request, $($argument: $type),*) {
-            let _serving = self.crew.serve();
-            self.adapter.$call(request, $($argument),*);
-        })*
-    };
+impl State {
+    /// Looks after the crew; requests are `queued` in the kernel and nobody waits for them, or
+    /// not. True: a sleeper is to be woken.
+    fn look(&mut self, queued: bool) -> bool {
+        let begun = std::mem::take(&mut self.begun);
+        let has_one_to_spare = self.waiting > 0;
+        self.spare = in_a_row(self.spare, has_one_to_spare);
+        self.queueing = in_a_row(self.queueing, queued && !has_one_to_spare);
+        self.quiet = in_a_row(self.quiet, !begun);
+        self.unwatched = self.quiet >= QUIET;
+        if self.spare >= SPARE {
+            self.spare = 0;
+            self.wanted = self.wanted.saturating_sub(1);
+        }
+        let gets_nowhere = !has_one_to_spare && !begun;
+        (gets_nowhere || self.queueing >= QUEUEING) && self.call_up()
+    }
+
+    /// True: there was a sleeper to call.
+    fn call_up(&mut self) -> bool {
+        if self.asleep == self.called {
+            return false;
+        }
+        self.called += 1;
+        self.awake += 1;
+        self.wanted = self.awake;
+        self.queueing = 0;
+        true
+    }
 }
 
-impl Filesystem for Served {
-    fn init(&mut self, request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        self.adapter.init(request, config)
-    }
+fn in_a_row(count: u32, again: bool) -> u32 {
+    if again { count.saturating_add(1) } else { 0 }
+}
 
-    fn destroy(&mut self) {
-        self.adapter.destroy();
-    }
-
-    served! {
-        lookup(parent: INodeNo, name: &OsStr, reply: ReplyEntry);
-        forget(number: INodeNo, count: u64);
-        getattr(number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr);
-        setattr(number: INodeNo, mode: Option<u32>, uid: Option<u32>, gid: Option<u32>,
-            size: Option<u64>, atime: Option<TimeOrNow>, mtime: Option<TimeOrNow>,
-            ctime: Option<SystemTime>, handle: Option<FileHandle>, crtime: Option<SystemTime>,
-            chgtime: Option<SystemTime>, bkuptime: Option<SystemTime>, flags: Option<BsdFileFlags>,
-            reply: ReplyAttr);
-        readlink(number: INodeNo, reply: ReplyData);
-        mknod(parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry);
-        mkdir(parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry);
-        unlink(parent: INodeNo, name: &OsStr, reply: ReplyEmpty);
-        rmdir(parent: INodeNo, name: &OsStr, reply: ReplyEmpty);
-        symlink(parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry);
-        rename(parent: INodeNo, name: &OsStr, new_parent: INodeNo, new_name: &OsStr,
-            flags: RenameFlags, reply: ReplyEmpty);
-        link(number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry);
-        open(number: INodeNo, flags: OpenFlags, reply: ReplyOpen);
-        create(parent: INodeNo, name: &OsStr, mode: u32, umask: u32, flags: i32,
-            reply: ReplyCreate);
-        read(number: INodeNo, handle: FileHandle, offset: u64, size: u32, flags: OpenFlags,
-            owner: Option<LockOwner>, reply: ReplyData);
-        write(number: INodeNo, handle: FileHandle, offset: u64, data: &[u8],
-            write_flags: WriteFlags, flags: OpenFlags, owner: Option<LockOwner>,
-            reply: ReplyWrite);
-        flush(number: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty);
-        release(number: INodeNo, handle: FileHandle, flags: OpenFlags, owner: Option<LockOwner>,
-            flush: bool, reply: ReplyEmpty);
-        fsync(number: INodeNo, handle: FileHandle, datasync: bool, reply: ReplyEmpty);
-        opendir(number: INodeNo, flags: OpenFlags, reply: ReplyOpen);
-        readdir(number: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory);
-        readdirplus(number: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectoryPlus);
-        releasedir(number: INodeNo, handle: FileHandle, flags: OpenFlags, reply: ReplyEmpty);
-        fsyncdir(number: INodeNo, handle: FileHandle, datasync: bool, reply: ReplyEmpty);
-        statfs(number: INodeNo, reply: ReplyStatfs);
-        setxattr(number: INodeNo, name: &OsStr, value: &[u8], flags: i32, position: u32,
-            reply: ReplyEmpty);
-        getxattr(number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr);
-        listxattr(number: INodeNo, size: u32, reply: ReplyXattr);
-        removexattr(number: INodeNo, name: &OsStr, reply: ReplyEmpty);
-        access(number: INodeNo, mask: AccessFlags, reply: ReplyEmpty);
-        getlk(number: INodeNo, handle: FileHandle, owner: LockOwner, start: u64, end: u64,
-            kind: i32, pid: u32, reply: ReplyLock);
-        setlk(number: INodeNo, handle: FileHandle, owner: LockOwner, start: u64, end: u64,
-            kind: i32, pid: u32, sleep: bool, reply: ReplyEmpty);
-        copy_file_range(from_number: INodeNo, from: FileHandle, offset: u64, to_number: INodeNo,
-            to: FileHandle, to_offset: u64, length: u64, flags: CopyFileRangeFlags,
-            reply: ReplyWrite);
-        fallocate(number: INodeNo, handle: FileHandle, offset: u64, length: u64, mode: i32,
-            reply: ReplyEmpty);
-        lseek(number: INodeNo, handle: FileHandle, offset: i64, whence: i32, reply: ReplyLseek);
-    }
+/// Whether the kernel has requests that no thread has taken.
+fn has_requests(device: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&device, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut fds, Some(&now)), Ok(1)) && fds[0].revents().contains(PollFlags::IN)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Barrier;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread::Scope;
 
-    fn waiting(crew: &Crew) -> (usize, usize) {
-        let state = crew.0.state.lock();
-        (state.waiting, state.asleep - state.called)
+    #[derive(Debug, PartialEq, Eq)]
+    enum Did {
+        Begin(usize),
+        /// The thread waits for the kernel.
+        Return(usize),
     }
 
-    fn until(crew: &Crew, expected: (usize, usize)) {
-        while waiting(crew) != expected {
-            std::thread::yield_now();
+    /// Threads as fuser has them. Each is told when the kernel gives it a request, and when it
+    /// has answered that.
+    struct Threads {
+        crew: Crew,
+        tell: Vec<Sender<()>>,
+        did: Receiver<Did>,
+    }
+
+    impl Threads {
+        /// Threads that have all been given their first request.
+        fn start<'s>(scope: &'s Scope<'s, '_>, count: usize) -> Threads {
+            let crew = Crew::default();
+            let (say, did) = channel();
+            let mut tell = Vec::new();
+            for number in 0..count {
+                let (sender, told) = channel();
+                tell.push(sender);
+                let (crew, say) = (crew.clone(), say.clone());
+                scope.spawn(move || {
+                    while let Ok(()) = told.recv() {
+                        let serving = crew.serve();
+                        say.send(Did::Begin(number)).unwrap();
+                        let _ = told.recv();
+                        drop(serving);
+                        let _ = say.send(Did::Return(number));
+                    }
+                });
+            }
+            let threads = Threads { crew, tell, did };
+            (0..count).for_each(|number| threads.begin(number));
+            threads
+        }
+
+        fn begin(&self, number: usize) {
+            self.tell[number].send(()).unwrap();
+            assert_eq!(self.did.recv(), Ok(Did::Begin(number)));
+        }
+
+        /// Answers; the thread then waits for the kernel.
+        fn answer(&self, number: usize) {
+            self.tell[number].send(()).unwrap();
+            self.returns(number);
+        }
+
+        fn returns(&self, number: usize) {
+            assert_eq!(self.did.recv(), Ok(Did::Return(number)));
+        }
+
+        /// Answers; the thread then sleeps.
+        fn answer_and_sleep(&self, number: usize) {
+            let asleep = self.state().asleep;
+            self.tell[number].send(()).unwrap();
+            while self.state().asleep == asleep {
+                std::thread::yield_now();
+            }
+            assert!(self.did.try_recv().is_err());
+        }
+
+        fn look(&self, queued: bool) -> bool {
+            let calls = self.state().look(queued);
+            if calls {
+                self.crew.0.call.notify_one();
+            }
+            calls
+        }
+
+        fn state(&self) -> MutexGuard<'_, State> {
+            self.crew.0.state.lock()
         }
     }
 
-    /// Threads that each serve one request at the same time, and then wait for the kernel until
-    /// the mount is over.
-    #[test]
-    fn surplus_threads_sleep_until_they_are_needed_and_all_end_with_the_mount() {
-        let crew = Crew::new(2);
-        let (all_serve, unmounted) = (Barrier::new(6), Barrier::new(3));
-        std::thread::scope(|scope| {
-            for _ in 0..6 {
-                scope.spawn(|| {
-                    let serving = crew.serve();
-                    all_serve.wait();
-                    drop(serving);
-                    if !crew.0.state.lock().over {
-                        // One of the two whom the kernel tells that it is gone.
-                        unmounted.wait();
-                    }
-                });
-            }
-            until(&crew, (2, 4));
-            unmounted.wait();
-        });
-        assert!(crew.0.state.lock().over);
-        assert_eq!(crew.0.state.lock().asleep, 0);
+    impl Drop for Threads {
+        fn drop(&mut self) {
+            self.crew.end();
+        }
+    }
+
+    fn with_threads(count: usize, test: impl FnOnce(&Threads)) {
+        std::thread::scope(|scope| test(&Threads::start(scope, count)));
     }
 
     #[test]
-    fn the_last_that_goes_to_work_calls_another() {
-        let crew = Crew::new(1);
-        let [both, work, done] = [2; 3].map(Barrier::new);
-        let (free, freed) = channel();
-        let first = AtomicBool::new(true);
-        std::thread::scope(|scope| {
-            for free in [free.clone(), free] {
-                let (crew, both, work, done, first) = (&crew, &both, &work, &done, &first);
-                scope.spawn(move || {
-                    let serving = crew.serve();
-                    both.wait();
-                    drop(serving);
-                    free.send(()).unwrap();
-                    if first.swap(false, Ordering::SeqCst) {
-                        work.wait();
-                        let _again = crew.serve();
-                        done.wait();
-                    }
-                });
+    fn one_waits_for_the_kernel_and_the_others_sleep_until_the_mount_is_gone() {
+        with_threads(4, |threads| {
+            threads.answer(2);
+            threads.answer_and_sleep(0);
+            threads.answer_and_sleep(3);
+            threads.answer_and_sleep(1);
+            threads.begin(2);
+            threads.answer(2);
+            threads.crew.end();
+            let mut back: Vec<usize> = (0..3)
+                .map(|_| match threads.did.recv() {
+                    Ok(Did::Return(number)) => number,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            back.sort_unstable();
+            assert_eq!(back, [0, 1, 3]);
+        });
+    }
+
+    #[test]
+    fn who_waits_for_the_server_is_relieved_and_both_stay_awake_for_a_while() {
+        with_threads(2, |threads| {
+            threads.answer(0);
+            threads.answer_and_sleep(1);
+            threads.look(false);
+            threads.begin(0);
+            assert!(!threads.look(true), "it has only begun");
+            assert!(threads.look(false));
+            threads.returns(1);
+            assert!(!threads.look(false), "one waits");
+            threads.answer(0);
+            // Never again were both at work.
+            for _ in 2..=SPARE {
+                threads.begin(1);
+                threads.answer(1);
+                threads.look(false);
             }
-            freed.recv().unwrap();
-            until(&crew, (1, 1));
-            assert!(freed.try_recv().is_err());
-            work.wait();
-            // While that one works the sleeper waits for the kernel.
-            freed.recv().unwrap();
-            done.wait();
+            threads.begin(1);
+            threads.answer_and_sleep(1);
+        });
+    }
+
+    #[test]
+    fn more_requests_than_one_thread_can_serve_get_another() {
+        with_threads(2, |threads| {
+            threads.answer(0);
+            threads.answer_and_sleep(1);
+            for _ in 1..QUEUEING {
+                threads.begin(0);
+                assert!(!threads.look(true));
+                threads.answer(0);
+            }
+            threads.begin(0);
+            assert!(threads.look(true));
+            threads.returns(1);
+        });
+    }
+
+    #[test]
+    fn requests_that_queue_now_and_then_need_nobody() {
+        with_threads(2, |threads| {
+            threads.answer(0);
+            threads.answer_and_sleep(1);
+            for round in 0..4 * QUEUEING {
+                threads.begin(0);
+                assert!(!threads.look(round % QUEUEING != 0));
+                threads.answer(0);
+            }
+        });
+    }
+
+    #[test]
+    fn nobody_looks_while_nothing_begins() {
+        with_threads(1, |threads| {
+            threads.look(false);
+            // There is nobody else to call.
+            for _ in 0..QUIET {
+                assert!(!threads.state().unwatched);
+                assert!(!threads.look(true));
+            }
+            assert!(threads.state().unwatched);
+            threads.answer(0);
+            threads.begin(0);
+            assert!(!threads.state().unwatched);
         });
     }
 }

@@ -33,6 +33,7 @@ mod nodes;
 mod options;
 mod policy;
 mod requests;
+mod served;
 mod session;
 mod trim;
 

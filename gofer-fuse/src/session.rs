@@ -10,20 +10,15 @@ use gofer_vfs::{FileType, Filesystem};
 use parking_lot::Mutex;
 
 use crate::adapter::Adapter;
-use crate::crew::Served;
+use crate::crew::Crew;
 use crate::mountpoint::{Detach, MountError, Mountpoint, can_open_device};
 use crate::options::{FuseOptions, Share};
 use crate::policy::Policy;
+use crate::served::Served;
 use crate::trim::{self, Trimmer};
 
-/// Threads that serve requests: each waits for the server by itself.
+/// Threads that serve requests: each waits for the server by itself. Most sleep; see [`Crew`].
 const THREADS: usize = 16;
-
-/// Of those, how many wait for the kernel: one for each processor, and one that is at hand when
-/// all are at work.
-fn waiting_max() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from) + 1
-}
 
 /// A tree that is mounted, and served by threads of its own until it is unmounted.
 ///
@@ -53,7 +48,8 @@ impl Session {
         let adapter = Adapter::new(fs, policy, trimmer)?;
         let nodes = Arc::downgrade(&adapter.nodes);
         let kernel = adapter.kernel.clone();
-        let served = Served::new(adapter, waiting_max());
+        let crew = Crew::default();
+        let served = Served::new(adapter, crew.clone());
         let mountpoint = Mountpoint::attach(path, directory, options)?;
         let mut config = Config::default();
         config.n_threads = Some(THREADS);
@@ -69,6 +65,7 @@ impl Session {
             .and_then(|device| fuser::Session::from_fd(served, device, acl, config))
             .and_then(|session| {
                 trimming.start(mountpoint.device()?, nodes)?;
+                crew.start(mountpoint.device()?)?;
                 let _ = kernel.set(session.notifier());
                 Ok(session)
             })
@@ -83,6 +80,7 @@ impl Session {
                 server: Mutex::new(Some(server)),
             }),
             Err(error) => {
+                crew.end();
                 let _ = mountpoint.detach(Detach::Lazily);
                 Err(error.into())
             }
