@@ -1,9 +1,10 @@
 //! How the process behind a mount ended, told to whoever unmounts it.
 //!
-//! The process listens on an abstract Unix socket that is named after the mount's device number,
-//! which no other mount of this machine has. `umount` connects to it before it unmounts. When
-//! everything has been written, or could not be, the process says so to all who connected; its
-//! end closes the connection.
+//! The process listens on an abstract Unix socket that is named after the mount's device number
+//! and the time. No other mount of this machine has the number, but a process whose mount is
+//! gone, and its number used again, may still have something to write: of those with a number the
+//! newest is meant. `umount` connects to it before it unmounts. When everything has been written,
+//! or could not be, the process says so to all who connected; its end closes the connection.
 
 use std::io::{self, Read, Write};
 use std::os::fd::IntoRawFd;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{major, minor};
 use rustix::net::sockopt::socket_peercred;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::{CliError, CliResult};
 use crate::exit::Exit;
@@ -36,7 +38,10 @@ impl Ending {
     /// Listens for those who will unmount what is mounted on `path`.
     pub fn announce(path: &Path) -> io::Result<Ending> {
         let device = std::fs::metadata(path)?.dev();
-        let listener = UnixListener::bind_addr(&address(major(device), minor(device))?)?;
+        let now = clock_gettime(ClockId::Boottime);
+        let prefix = prefix(major(device), minor(device));
+        let name = format!("{prefix}{:020}.{:09}", now.tv_sec, now.tv_nsec);
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
         listener.set_nonblocking(true)?;
         Ok(Ending(listener))
     }
@@ -58,8 +63,23 @@ impl Ending {
     }
 }
 
-fn address(major: u32, minor: u32) -> io::Result<SocketAddr> {
-    SocketAddr::from_abstract_name(format!("gofer-mount-{major}:{minor}"))
+/// How the names of processes begin whose mount has this device number.
+fn prefix(major: u32, minor: u32) -> String {
+    format!("gofer-mount-{major}:{minor}-")
+}
+
+/// The names of sockets in a `/proc/net/unix` that begin with `prefix`, the newest first.
+fn names(table: &[u8], prefix: &str) -> Vec<Vec<u8>> {
+    let mut names: Vec<Vec<u8>> = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.rsplit(|byte| *byte == b' ').next()?.strip_prefix(b"@"))
+        .filter(|name| name.starts_with(prefix.as_bytes()))
+        .map(<[u8]>::to_vec)
+        .collect();
+    names.sort_unstable_by(|a, b| b.cmp(a));
+    // One line for the listener, and one for each connection.
+    names.dedup();
+    names
 }
 
 /// The side of `umount`.
@@ -73,11 +93,15 @@ impl Wait {
         // Does not ask the mount, which may be dead.
         let path = path.canonicalize().ok()?;
         let mount = find(&table, path.as_os_str().as_bytes())?;
-        let address = address(mount.major, mount.minor).ok()?;
-        let stream = UnixStream::connect_addr(&address).ok()?;
-        // Anybody may take a name; the process runs as the user who mounted.
-        let peer = socket_peercred(&stream).ok()?;
-        (peer.uid.as_raw() == mount.user).then_some(Wait(stream))
+        let sockets = std::fs::read("/proc/net/unix").ok()?;
+        let names = names(&sockets, &prefix(mount.major, mount.minor));
+        names.into_iter().find_map(|name| {
+            let address = SocketAddr::from_abstract_name(name).ok()?;
+            let stream = UnixStream::connect_addr(&address).ok()?;
+            // Anybody may take a name; the process runs as the user who mounted.
+            let peer = socket_peercred(&stream).ok()?;
+            (peer.uid.as_raw() == mount.user).then_some(Wait(stream))
+        })
     }
 
     /// Waits until the process has ended. An error if something could not be written.
@@ -189,6 +213,22 @@ mod tests {
         // Not FUSE, and nothing at all.
         assert_eq!(find(TABLE, b"/"), None);
         assert_eq!(find(TABLE, b"/a"), None);
+    }
+
+    #[test]
+    fn the_newest_process_of_a_number_is_asked() {
+        let table = b"\
+Num       RefCount Protocol Flags    Type St Inode Path\n\
+0000000000000000: 00000002 00000000 00010000 0001 01 4100 @gofer-mount-0:51-00000000000000000009.100000000\n\
+0000000000000000: 00000002 00000000 00010000 0001 01 4101 @gofer-mount-0:51-00000000000000000010.000000001\n\
+0000000000000000: 00000003 00000000 00000000 0001 03 4102 @gofer-mount-0:51-00000000000000000010.000000001\n\
+0000000000000000: 00000002 00000000 00010000 0001 01 4103 @gofer-mount-0:5-00000000000000000011.000000000\n\
+0000000000000000: 00000002 00000000 00010000 0001 01 4104 /run/gofer-mount-0:51-\n\
+0000000000000000: 00000003 00000000 00000000 0001 03 4105\n";
+        let expected = ["10.000000001", "09.100000000"]
+            .map(|end| format!("gofer-mount-0:51-000000000000000000{end}").into_bytes());
+        assert_eq!(names(table, &prefix(0, 51)), expected);
+        assert!(names(table, &prefix(0, 52)).is_empty());
     }
 
     #[test]

@@ -28,6 +28,26 @@ fn umount_returns_when_the_process_has_written_everything() {
 }
 
 #[test]
+fn umount_waits_for_its_own_process_when_that_of_an_earlier_mount_lingers() {
+    let tree = Tree::new(false);
+    let Some(mut earlier) = Mount::new(&tree, "cache=fscache") else {
+        return;
+    };
+    let lingers = earlier.process();
+    kill_process(lingers, Signal::STOP).unwrap();
+    // The kernel gives its device number to the next mount.
+    rustix::mount::unmount(earlier.dir(), rustix::mount::UnmountFlags::empty()).unwrap();
+    earlier.attached = false;
+    let mut mount = Mount::new(&tree, "cache=fscache,force_page_cache").unwrap();
+    fs::write(mount.at("file"), vec![b'd'; 3 << 20]).unwrap();
+    mount.umount(&[]).ok();
+    assert!(!mount.base.path().join("pid").exists());
+    assert_eq!(fs::read(tree.host("file")).unwrap(), vec![b'd'; 3 << 20]);
+    kill_process(lingers, Signal::KILL).unwrap();
+    earlier.wait_for_end(lingers);
+}
+
+#[test]
 fn umount_tells_of_what_could_not_be_written() {
     both(|tree| {
         let Some(mut mount) = Mount::new(tree, "cache=fscache,force_page_cache") else {
