@@ -287,15 +287,29 @@ impl Client {
         end(&self.cx(), fs, remote, &mut connection.server)
     }
 
+    /// For commands that wait for something else: an error once the server is gone for good. One
+    /// that is only slow is not. Costs a round trip.
+    pub fn check_connection(&self, op: &'static str) -> CliResult<()> {
+        match self.silence() {
+            Some(Errno::EIO) if self.fs.options().reconnect == 0 => {
+                Err(gofer_vfs::Error::new(op, Errno::EIO).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the server no longer answers.
     fn is_lost(&self) -> bool {
+        matches!(self.silence(), Some(Errno::EIO | Errno::ETIMEDOUT))
+    }
+
+    /// Why the server does not answer, if it does not.
+    fn silence(&self) -> Option<Errno> {
         let call = Call {
             deadline: Some(Instant::now() + Duration::from_secs(2)),
             cancel: None,
         };
-        self.remote
-            .root(&call)
-            .is_err_and(|error| matches!(error.errno, Errno::EIO | Errno::ETIMEDOUT))
+        self.remote.root(&call).err().map(|error| error.errno)
     }
 
     /// Restores an image over a new connection, which takes the place of the one there is.

@@ -364,3 +364,30 @@ fn files_of_several_messages_arrive_whole_beside_each_other() {
         assert_eq!(contents(&back.join("source")), expected);
     }
 }
+
+/// Commands that wait for something else notice, too.
+#[test]
+fn whoever_watches_or_holds_a_lock_is_told_that_the_server_is_gone() {
+    for (words, told) in [
+        (&["watch", "-v", "f"][..], "watching 1 files"),
+        (&["lock", "-v", "f"], "locked f"),
+    ] {
+        let server = crate::common::Server::start();
+        server.tree.write("f", "");
+        let mut command = server.command(words);
+        let mut waits = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(waits.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains(told), "{line}");
+        drop(server);
+        assert_eq!(waits.wait().unwrap().code(), Some(5), "{words:?}");
+        let mut rest = String::new();
+        said.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("connection"), "{rest}");
+    }
+}

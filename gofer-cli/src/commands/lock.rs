@@ -5,7 +5,7 @@ use std::process::Command;
 
 use clap::Args;
 use gofer_vfs::{Errno, File, LockKind, LockOwner, LockRange, OpenFlags, RecordLock};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 use crate::client::{Client, PathArg, show};
@@ -13,6 +13,12 @@ use crate::error::{CliError, CliResult};
 use crate::exit::Exit;
 use crate::session::Session;
 use crate::ui::json as shapes;
+
+/// How often whoever holds a lock looks whether the server is still there.
+const LOOK_AGAIN: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 /// Arguments of `lock`.
 #[derive(Args, Debug)]
@@ -96,7 +102,8 @@ pub fn run(session: &mut Session, args: &LockArgs) -> CliResult<()> {
     // Until Ctrl-C.
     while !session.client.cancel.is_set() {
         let mut interrupted = [PollFd::new(&*session.client.cancel, PollFlags::IN)];
-        match poll(&mut interrupted, None) {
+        match poll(&mut interrupted, Some(&LOOK_AGAIN)) {
+            Ok(0) => session.client.check_connection("lock")?,
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(CliError::new(Exit::Failed, errno.to_string())),
         }

@@ -92,18 +92,22 @@ pub fn run(session: &mut Session, args: &WatchArgs) -> CliResult<()> {
     Ok(())
 }
 
-/// The next events; `None` at Ctrl-C. Looks for changes by others meanwhile.
+/// The next events; `None` at Ctrl-C. Looks for changes by others meanwhile, and whether the
+/// server is still there.
 fn next(client: &Client, notifier: &Notifier, most: usize) -> CliResult<Option<Vec<Event>>> {
     let shared = client.fs.options().cache.must_revalidate();
     loop {
         let cx = Context {
-            deadline: shared.then(|| Instant::now() + LOOK_AGAIN),
+            deadline: Some(Instant::now() + LOOK_AGAIN),
             ..client.cx()
         };
         match notifier.read(&cx, most) {
             Ok(events) => return Ok(Some(events)),
             Err(error) if error.errno() == Errno::EINTR => return Ok(None),
-            Err(error) if error.errno() == Errno::ETIMEDOUT => notifier.look(&client.cx())?,
+            Err(error) if error.errno() == Errno::ETIMEDOUT && shared => {
+                notifier.look(&client.cx())?;
+            }
+            Err(error) if error.errno() == Errno::ETIMEDOUT => client.check_connection("watch")?,
             Err(error) => return Err(error.into()),
         }
     }

@@ -437,3 +437,26 @@ fn cutting_a_file_by_opening_it_leaves_nothing_of_it() {
         assert_eq!(rig.attr("f").mtime, rig.server_attr("f").mtime, "{mode}");
     }
 }
+
+#[test]
+fn times_that_are_set_come_after_what_was_written() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    rig.outside.write(b"f", b"content").unwrap();
+    let file = rig.open("f", OpenFlags::RDWR).unwrap();
+    file.read_at(&rig.cx(), &mut [0; 9], 0).unwrap();
+    rig.calls();
+    file.write_at(&rig.cx(), b"C", 0).unwrap();
+    assert_eq!(rig.calls(), [], "it waits here");
+    let then = crate::Timestamp { sec: 7, nsec: 9 };
+    let set = SetAttr {
+        mtime: Some(crate::SetTime::At(then)),
+        ..SetAttr::default()
+    };
+    rig.set_attr("f", set).unwrap();
+    assert_eq!(rig.calls(), [Op::Write, Op::SetAttr]);
+    file.sync(&rig.cx(), false).unwrap();
+    drop(file);
+    rig.fs.drop_caches();
+    assert_eq!(rig.server_attr("f").mtime, then);
+    assert_eq!(rig.fs.stats().times_sent, 0);
+}
