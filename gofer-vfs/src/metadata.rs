@@ -296,12 +296,14 @@ impl Metadata {
         self.changed = self.changed.max(ticket);
     }
 
-    fn change_times(&mut self, [atime, mtime, ctime]: [Option<Timestamp>; 3]) {
-        let mut times = self.times.get();
-        for (time, new) in times.iter_mut().zip([atime, mtime, ctime]) {
-            *time = new.unwrap_or(*time);
+    /// Access, modification and change time, as far as they are given.
+    #[inline]
+    fn change_times(&mut self, times: [Option<Timestamp>; 3]) {
+        for (which, time) in times.into_iter().enumerate() {
+            if let Some(time) = time {
+                self.times.change(which, time);
+            }
         }
-        self.times.set(times);
     }
 
     /// Whether the server knows the access and the modification time.

@@ -120,9 +120,12 @@ impl PageCache {
         self.write_back.lock()
     }
 
+    /// The file was used, the last of all.
     #[inline]
     fn touch(&self, budget: &Budget) {
-        self.used.store(budget.tick(), Ordering::Relaxed);
+        if self.used.load(Ordering::Relaxed) != budget.now() {
+            self.used.store(budget.tick(), Ordering::Relaxed);
+        }
     }
 
     /// A mapping was made.

@@ -89,7 +89,7 @@ counters! {
     /// Advisory locks that are held.
     file_locks: Counter,
     /// Reads answered from cached pages alone.
-    page_cache_hits: Counter,
+    page_cache_hits: Busy,
     /// Requests for contents that were not cached.
     page_cache_fills: Counter,
     /// Requests that brought cached data to the server.

@@ -24,10 +24,25 @@ impl PackedTimes {
         }
     }
 
+    /// Changes one of them: the place it has in [`PackedTimes::get`].
     #[inline]
+    pub(super) fn change(&mut self, which: usize, time: Timestamp) {
+        match self.packed.get_mut(which) {
+            Some(packed) if self.far.is_none() && packs(&time) => *packed = pack(time),
+            _ => self.change_far(which, time),
+        }
+    }
+
+    #[cold]
+    fn change_far(&mut self, which: usize, time: Timestamp) {
+        let mut times = self.get();
+        if let Some(old) = times.get_mut(which) {
+            *old = time;
+        }
+        self.set(times);
+    }
+
     pub(super) fn set(&mut self, times: [Timestamp; 4]) {
-        let packs =
-            |time: &Timestamp| time.sec.unsigned_abs() <= SEC_MAX as u64 && time.nsec <= NSEC_MAX;
         if times.iter().all(packs) {
             self.packed = times.map(pack);
             self.far = None;
@@ -35,6 +50,10 @@ impl PackedTimes {
             self.far = Some(Box::new(times));
         }
     }
+}
+
+fn packs(time: &Timestamp) -> bool {
+    time.sec.unsigned_abs() <= SEC_MAX as u64 && time.nsec <= NSEC_MAX
 }
 
 fn pack(time: Timestamp) -> u64 {
@@ -77,5 +96,20 @@ mod tests {
         let senseless = [at(1, u32::MAX); 4];
         times.set(senseless);
         assert_eq!(times.get(), senseless);
+    }
+
+    #[test]
+    fn one_time_changes_and_the_others_stay() {
+        let at = |sec| Timestamp { sec, nsec: 7 };
+        let mut expected = [1, 2, 3, 4].map(at);
+        let mut times = PackedTimes::default();
+        times.set(expected);
+        let changes = [5, i64::MAX, 6, i64::MIN, 7, 8, 9, 10];
+        for (which, sec) in [0, 1, 2, 3].into_iter().cycle().zip(changes) {
+            times.change(which, at(sec));
+            expected[which] = at(sec);
+            assert_eq!(times.get(), expected);
+        }
+        assert!(times.far.is_none());
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct Budget {
     dirty: AtomicU64,
     pinned: AtomicU64,
     memory_files: AtomicU64,
+    /// Counts uses; larger than the time of a file that was not used yet.
     clock: AtomicU64,
     /// By the address of the inode, which takes itself out before it goes.
     files: Mutex<HashMap<usize, Weak<Inode>>, REGISTRY>,
@@ -49,7 +50,7 @@ impl Budget {
             dirty: AtomicU64::new(0),
             pinned: AtomicU64::new(0),
             memory_files: AtomicU64::new(0),
-            clock: AtomicU64::new(0),
+            clock: AtomicU64::new(1),
             files: Mutex::new(HashMap::new()),
             spare: Mutex::new(Vec::new()),
         }
@@ -78,9 +79,14 @@ impl Budget {
         self.account(left, Sizes::default());
     }
 
-    /// A time for finding what was not used for the longest.
+    /// The time of the last use of any file.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// A later time than that, for finding what was not used for the longest.
     pub(super) fn tick(&self) -> u64 {
-        self.clock.fetch_add(1, Ordering::Relaxed)
+        self.clock.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(super) fn account(&self, before: Sizes, after: Sizes) {

@@ -119,29 +119,34 @@ impl PageCache {
     ) -> Res<usize> {
         let sb = &reading.inode.sb;
         self.touch(&sb.pages);
-        let mut done = 0;
+        let (mut done, mut filled) = (0, false);
         let outcome = loop {
             let at = offset + done as u64;
-            let size = (reading.size)()?;
-            let left = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
             let wanted = into.get_mut(done..).unwrap_or_default();
-            let room = wanted.len().min(left);
-            let wanted = wanted.get_mut(..room).unwrap_or_default();
             let n = self.pages.read().copy_out(wanted, at);
             done += n;
-            if n == room {
-                if done == n && n > 0 {
-                    sb.counters.page_cache_hits.one();
-                }
-                break Ok(done);
+            if n == wanted.len() {
+                // What is valid lies below the size, which so need not be asked for.
+                break Ok(());
             }
-            let wanted = wanted.get_mut(n..).unwrap_or_default();
-            match self.fill(reading, wanted, at + n as u64, size, ahead) {
+            let at = at + n as u64;
+            let size = (reading.size)()?;
+            let left = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
+            if left == 0 {
+                break Ok(());
+            }
+            let room = (wanted.len() - n).min(left);
+            let wanted = wanted.get_mut(n..n + room).unwrap_or_default();
+            filled = true;
+            match self.fill(reading, wanted, at, size, ahead) {
                 Ok(n) => done += n,
                 Err(failure) => break Err(failure),
             }
         };
         ahead.ended(offset + done as u64);
+        if done > 0 && !filled {
+            sb.counters.page_cache_hits.one();
+        }
         match outcome {
             Err(failure) if done == 0 => Err(failure),
             _ => Ok(done),

@@ -107,15 +107,15 @@ impl Pages {
     }
 
     /// The memory file, made if need be; it reaches to `length` at least.
-    pub fn memory_of(&mut self, length: u64) -> io::Result<&MemoryFile> {
-        let memory = match self.memory.take() {
+    pub fn memory_of(&mut self, length: u64) -> io::Result<&mut MemoryFile> {
+        let memory = match &mut self.memory {
             Some(memory) => memory,
-            None => MemoryFile::create()?,
+            none => none.insert(MemoryFile::create()?),
         };
         if memory.length() < length {
             memory.set_length(length)?;
         }
-        Ok(self.memory.insert(memory))
+        Ok(memory)
     }
 
     /// Copies what is valid from `at` on; returns how many bytes that are.
@@ -208,9 +208,9 @@ impl Pages {
     }
 
     /// Has mappings reach to the new end of the file.
-    fn lengthen(&self, size: u64) {
+    fn lengthen(&mut self, size: u64) {
         if !self.pins.is_empty()
-            && let Some(memory) = &self.memory
+            && let Some(memory) = &mut self.memory
             && memory.length() < size
             && let Err(error) = memory.set_length(size)
         {
@@ -259,7 +259,7 @@ impl Pages {
         }
         self.resident
             .remove(size.div_ceil(PAGE).saturating_mul(PAGE)..u64::MAX);
-        let Some(memory) = &self.memory else {
+        let Some(memory) = &mut self.memory else {
             return;
         };
         if memory.length() > size
