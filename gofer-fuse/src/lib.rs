@@ -36,6 +36,7 @@ mod requests;
 mod served;
 mod session;
 mod trim;
+mod untold;
 
 pub use mountpoint::{Detach, MountError, Mountpoint, unmount};
 pub use options::{FuseOptions, KEYS, Share};

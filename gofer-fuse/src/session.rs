@@ -16,6 +16,7 @@ use crate::options::{FuseOptions, Share};
 use crate::policy::Policy;
 use crate::served::Served;
 use crate::trim::{self, Trimmer};
+use crate::untold::Untold;
 
 /// Threads that serve requests: each waits for the server by itself. Most sleep; see [`Crew`].
 const THREADS: usize = 16;
@@ -26,6 +27,7 @@ const THREADS: usize = 16;
 pub struct Session {
     mountpoint: Arc<Mountpoint>,
     server: Mutex<Option<JoinHandle<io::Result<()>>>>,
+    untold: Arc<Untold>,
 }
 
 /// Unmounts a [`Session`] from another thread.
@@ -48,6 +50,7 @@ impl Session {
         let adapter = Adapter::new(fs, policy, trimmer)?;
         let nodes = Arc::downgrade(&adapter.nodes);
         let kernel = adapter.kernel.clone();
+        let untold = adapter.untold.clone();
         let crew = Crew::default();
         let served = Served::new(adapter, crew.clone());
         let mountpoint = Mountpoint::attach(path, directory, options)?;
@@ -78,6 +81,7 @@ impl Session {
             Ok(server) => Ok(Session {
                 mountpoint: Arc::new(mountpoint),
                 server: Mutex::new(Some(server)),
+                untold,
             }),
             Err(error) => {
                 crew.end();
@@ -100,12 +104,13 @@ impl Session {
     /// Waits until it was unmounted, by whomever, and nobody uses it any more.
     ///
     /// # Errors
-    /// Serving ended for another reason.
+    /// Serving ended for another reason; or pages of a mapping could not be written after its file
+    /// was closed, which nobody else was told of.
     pub fn wait(&self) -> io::Result<()> {
         let Some(server) = self.server.lock().take() else {
             return Ok(());
         };
-        match server.join() {
+        let ended = match server.join() {
             // The kernel takes requests away when a mount is aborted: that is an end, too.
             Ok(Err(error))
                 if error.raw_os_error() == Some(rustix::io::Errno::CONNABORTED.raw_os_error()) =>
@@ -116,7 +121,8 @@ impl Session {
             Err(_) => Err(io::Error::other(
                 "a thread that serves requests has panicked",
             )),
-        }
+        };
+        ended.and_then(|()| self.untold.check())
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use gofer_transport::mapping::{Access, Mapping};
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
@@ -65,6 +67,81 @@ fn umount_tells_of_what_could_not_be_written() {
         let nothing = mount.umount(&[]).fails(32);
         assert!(nothing.stderr.contains("nothing is mounted"), "{nothing:?}");
         mount.attached = false;
+    });
+}
+
+/// A small file system of the host's on a directory of the tree, until dropped.
+struct Small(PathBuf);
+
+impl Small {
+    fn new(dir: PathBuf) -> Small {
+        fs::create_dir(&dir).unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]);
+        command.arg(&dir);
+        finish(command, b"").ok();
+        Small(dir)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // The server may not have ended yet.
+        let mut command = Command::new("umount");
+        command.arg("--lazy").arg(&self.0);
+        finish(command, b"");
+    }
+}
+
+/// Writes to a mapping of a hole where there is no space left, whose file is closed before or
+/// after that; then unmounts.
+fn umount_after_a_lost_page(tree: &Tree, closed_before: bool) -> Option<Run> {
+    if !is_root() {
+        eprintln!("not run: a full file system needs root");
+        return None;
+    }
+    let small = Small::new(tree.host("small"));
+    let mut mount = Mount::new(tree, "cache=fscache_writethrough")?;
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(mount.at("small/file"))
+        .unwrap();
+    file.set_len(4096).unwrap();
+    let full = fs::write(small.0.join("rest"), vec![b'r'; 1 << 20]);
+    assert!(full.is_err());
+    let access = Access {
+        write: true,
+        execute: false,
+        shared: true,
+    };
+    let mapping = Mapping::new(file.as_fd(), 0, 4096, access).unwrap();
+    let file = (!closed_before).then_some(file);
+    mapping.write(0, b"lost").unwrap();
+    drop(mapping);
+    if let Some(file) = file {
+        let closed = nix::unistd::close(file);
+        assert_eq!(closed, Err(nix::errno::Errno::ENOSPC), "a close tells");
+    }
+    let run = mount.umount(&[]);
+    mount.attached = false;
+    Some(run)
+}
+
+#[test]
+fn umount_tells_of_mapped_pages_that_nobody_was_told_of() {
+    both(|tree| {
+        if let Some(untold) = umount_after_a_lost_page(tree, true) {
+            let said = &untold.fails(32).stderr;
+            let lost = "what was written to mappings of closed files is lost";
+            assert!(said.contains(lost), "{said}");
+        }
+    });
+    both(|tree| {
+        if let Some(told) = umount_after_a_lost_page(tree, false) {
+            told.ok();
+        }
     });
 }
 

@@ -294,7 +294,8 @@ impl Filesystem for Adapter {
         owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let done = self.file(handle).and_then(|file| {
+        let file = self.files.closing(handle).ok_or(fuser::Errno::EBADF);
+        let done = file.and_then(|file| {
             let unlocked = self.release_locks(request, &file, owner);
             self.run(request, |cx| file.flush(cx)).and(unlocked)
         });

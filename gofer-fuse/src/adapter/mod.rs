@@ -27,6 +27,7 @@ use crate::nodes::Nodes;
 use crate::policy::Policy;
 use crate::requests::{Requests, Waits};
 use crate::trim::Trimmer;
+use crate::untold::Untold;
 
 type Reply<T> = Result<T, fuser::Errno>;
 
@@ -38,6 +39,7 @@ pub(crate) struct Adapter {
     pub(crate) fs: gofer_vfs::Filesystem,
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) files: Files,
+    pub(crate) untold: Arc<Untold>,
     policy: Policy,
     /// To tell the kernel something it has not asked for; set when the mount begins.
     pub(crate) kernel: Arc<OnceLock<fuser::Notifier>>,
@@ -97,6 +99,7 @@ impl Adapter {
             nodes: Arc::new(Nodes::new(fs.root(), trimmer)),
             fs,
             files: Files::default(),
+            untold: Arc::default(),
             policy,
             kernel: Arc::default(),
             requests: Arc::new(Requests::new()?),
@@ -153,7 +156,14 @@ impl Adapter {
         let file = self.file(handle)?;
         // Pages of a mapping come through any open file, also one that appends.
         if flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-            return self.run(request, |cx| file.write_back_at(cx, data, offset));
+            return self.run(request, |cx| {
+                let written = file.write_back_at(cx, data, offset);
+                written.inspect_err(|error| {
+                    if self.files.was_closed(handle) {
+                        self.untold.note(error.errno().raw());
+                    }
+                })
+            });
         }
         let takes = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         self.change_content(request, (number, file.node()), takes, |cx| {
