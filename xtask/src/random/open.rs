@@ -7,6 +7,8 @@ use super::op::{Op, Outcome, SLOTS, Target};
 pub struct Open {
     files: [bool; SLOTS],
     maps: [bool; SLOTS],
+    /// Of those, which have pages of their own once they are written to.
+    private: [bool; SLOTS],
 }
 
 impl Open {
@@ -44,13 +46,25 @@ impl Open {
         op
     }
 
+    /// Mappings with pages of their own.
+    pub fn private_maps(&self) -> impl Iterator<Item = usize> + use<> {
+        let private = self.private;
+        (0..SLOTS).filter(move |map| private[*map])
+    }
+
     /// An operation was done.
     pub fn note(&mut self, op: &Op, outcome: &Outcome) {
         match op {
             Op::Open(slot, ..) if outcome.is_ok() => self.files[*slot] = true,
             Op::Close(slot) => self.files[*slot] = false,
-            Op::Map(_, map, _) if outcome.is_ok() => self.maps[*map] = true,
-            Op::Unmap(map) => self.maps[*map] = false,
+            Op::Map(_, map, kind) if outcome.is_ok() => {
+                self.maps[*map] = true;
+                self.private[*map] = kind.write && !kind.shared;
+            }
+            Op::Unmap(map) => {
+                self.maps[*map] = false;
+                self.private[*map] = false;
+            }
             _ => {}
         }
     }

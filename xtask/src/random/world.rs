@@ -87,6 +87,13 @@ impl<'w> World<'w> {
                         self.client_does(User::Root, &Op::Unmap(map))?;
                     }
                 }
+                // The kernel does not see that a file was cut and grew again meanwhile, and leaves
+                // those their pages.
+                if self.scope.kernel {
+                    for map in self.open.private_maps() {
+                        self.client_does(User::Root, &Op::Unmap(map))?;
+                    }
+                }
                 let expected = self.twin.run(User::Root, op);
                 let found = self.served.run(User::Root, op);
                 self.note(op, &found);
