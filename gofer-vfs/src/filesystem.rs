@@ -181,6 +181,9 @@ impl Filesystem {
         let sb = &self.0.sb;
         sb.pages.count(&sb.counters);
         sb.counters.times_waiting.set(sb.times.waiting());
+        sb.counters.queued_events.set(sb.watches.queued());
+        sb.counters.writable_handles.set(sb.writable_count());
+        sb.counters.mounts.set(sb.mounts.count());
         let holdings = sb.remote.holdings();
         sb.counters.remote_files.set(holdings.files);
         sb.counters.remote_closing.set(holdings.closing);

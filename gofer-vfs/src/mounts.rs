@@ -62,7 +62,12 @@ impl Mounts {
     }
 
     fn is_empty(&self) -> bool {
-        self.table.lock().covered.is_empty()
+        self.count() == 0
+    }
+
+    /// How many filesystems are mounted on files of this one.
+    pub(crate) fn count(&self) -> u64 {
+        self.table.lock().covered.len() as u64
     }
 
     /// A covered name has gone. Only notes it: any lock may be held.

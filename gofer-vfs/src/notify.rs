@@ -130,7 +130,8 @@ impl Filesystem {
     /// A new queue, without watches.
     pub fn notifier(&self) -> Result<Notifier> {
         let id = self.sb().next_serial();
-        let queue = Queue::new(id).map_err(|errno| Error::new("inotify", errno))?;
+        let queue = self.sb().watches.new_queue(id);
+        let queue = queue.map_err(|errno| Error::new("inotify", errno))?;
         Ok(Notifier {
             fs: self.clone(),
             queue,

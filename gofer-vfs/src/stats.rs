@@ -1,4 +1,28 @@
-//! Counters of what the caches did.
+//! Counters of what the caches did, and of what the tables hold.
+//!
+//! # Bounds
+//!
+//! No table grows without bound, whatever the server says and the users ask:
+//!
+//! | table | bound | counter |
+//! |---|---|---|
+//! | unused dentries and their inodes | option `dentry_cache_limit` | `lru_length` |
+//! | dentries and inodes in use | what users hold, and the directories above | `live_dentries`, `live_inodes` |
+//! | absent names | 1,000 in a directory, 65,536 in all | `negative_entries`, `negative_directories` |
+//! | answers about whole paths | by memory | `answers`, `answer_bytes` |
+//! | listings | 16 MiB | `listings`, `listing_bytes` |
+//! | cached contents | option `page_cache_limit`; 256 memory files; 8,192 ranges of a file | `page_cache_bytes`, `page_cache_dirty`, `page_cache_files` |
+//! | files with times or data to send | 1,024, and as many again that were refused | `times_waiting` |
+//! | files of this client alone | 65,536; 64 KiB of content in a fifo | `synthetic_files` |
+//! | watches | 65,536 | `watches` |
+//! | events of one queue | 16,384 and one that tells of the loss | `queued_events` |
+//! | locks | 8,192 ranges of a file | `file_locks` |
+//! | handles open for writing | one or two of each file that users hold open, one of each open description in `cache=none` | `writable_handles` |
+//! | mounts | each is a [`Filesystem`](crate::Filesystem) that its user made, with its connection | `mounts` |
+//! | queues of events | each has a descriptor of this process, whose limit holds | |
+//!
+//! Handles, mounts and queues have no limit of their own: a user who may open as many files, or
+//! connections, holds more with each than this client does.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -74,6 +98,10 @@ counters! {
     host_reads: Counter,
     /// Writes through a donated descriptor.
     host_writes: Counter,
+    /// Handles that are open for writing, which a sync has to reach.
+    writable_handles: Counter,
+    /// Filesystems that are mounted on files of this one.
+    mounts: Counter,
     /// Read calls made to the server.
     remote_reads: Counter,
     /// Write calls made to the server.
@@ -86,6 +114,8 @@ counters! {
     synthetic_files: Counter,
     /// Watches for events.
     watches: Counter,
+    /// Events that wait to be read from the queues of watches.
+    queued_events: Counter,
     /// Advisory locks that are held.
     file_locks: Counter,
     /// Reads answered from cached pages alone.

@@ -270,6 +270,11 @@ impl Superblock {
         self.writable.lock().remove(&serial);
     }
 
+    /// How many handles [`Superblock::writable_handles`] would give.
+    pub(crate) fn writable_count(&self) -> u64 {
+        self.writable.lock().len() as u64
+    }
+
     /// Every handle that may have written, for a sync.
     pub(crate) fn writable_handles(&self) -> Vec<Arc<Handle>> {
         let writable = self.writable.lock();

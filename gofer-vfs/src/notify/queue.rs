@@ -8,6 +8,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::{Event, EventMask};
 use crate::error::Errno;
+use crate::stats::Counter;
 use crate::sync::Mutex;
 
 /// Events that may wait, as Linux's default.
@@ -21,6 +22,8 @@ pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     /// Counts 1 while there are events.
     ready: OwnedFd,
+    /// Events that wait in this queue and others.
+    queued: Arc<Counter>,
 }
 
 #[derive(Default)]
@@ -30,11 +33,12 @@ struct Waiting {
 }
 
 impl Queue {
-    pub(super) fn new(id: u64) -> Result<Arc<Queue>, Errno> {
+    pub(super) fn new(id: u64, queued: Arc<Counter>) -> Result<Arc<Queue>, Errno> {
         Ok(Arc::new(Queue {
             id,
             waiting: Mutex::new(Waiting::default()),
             ready: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            queued,
         }))
     }
 
@@ -63,6 +67,7 @@ impl Queue {
             }
         };
         waiting.events.push_back(event);
+        self.queued.one();
         if waiting.events.len() == 1 {
             // Cannot fail: the counter is 0.
             let _ = rustix::io::write(&self.ready, &1u64.to_ne_bytes());
@@ -80,6 +85,7 @@ impl Queue {
         {
             waiting.overflowed = false;
         }
+        self.queued.sub(count as u64);
         if count > 0 && waiting.events.is_empty() {
             let _ = rustix::io::read(&self.ready, &mut [0u8; 8]);
         }
@@ -98,6 +104,12 @@ impl Event {
         !self.mask.contains(EventMask::IGNORED)
             && (self.mask, self.watch) == (other.mask, other.watch)
             && self.name == other.name
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.queued.sub(self.waiting.lock().events.len() as u64);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::dentry::{Dentry, Node};
 use crate::error::Errno;
 use crate::inode::Inode;
 use crate::locks::{Mutex, WATCHES};
-use crate::stats::Counters;
+use crate::stats::{Counter, Counters};
 use crate::superblock::Res;
 
 /// Watches on one filesystem, as Linux's default for one user.
@@ -24,6 +24,8 @@ const COUNT_MAX: usize = 65536;
 pub(crate) struct Watches {
     count: AtomicUsize,
     cookies: AtomicU32,
+    /// Events that wait in all queues.
+    queued: Arc<Counter>,
     table: Mutex<Table, WATCHES>,
 }
 
@@ -73,6 +75,7 @@ impl Watches {
         Watches {
             count: AtomicUsize::new(0),
             cookies: AtomicU32::new(1),
+            queued: Arc::default(),
             table: Mutex::new(Table::default()),
         }
     }
@@ -81,6 +84,16 @@ impl Watches {
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// A queue whose events are counted here.
+    pub(super) fn new_queue(&self, id: u64) -> Result<Arc<Queue>, Errno> {
+        Queue::new(id, self.queued.clone())
+    }
+
+    /// Events that wait to be read.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.get()
     }
 
     pub(super) fn next_cookie(&self) -> u32 {

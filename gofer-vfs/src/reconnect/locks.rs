@@ -2,7 +2,8 @@
 
 use crate::remote::{FileLock, LockKind};
 
-/// Ranges that are locked, none overlapping another of its owner.
+/// Ranges that are locked, none overlapping another of its owner, and none of one kind next to
+/// another: so these are as many as the client's own table has, which is bounded.
 #[derive(Clone, Default)]
 pub(super) struct HeldLocks(Vec<FileLock>);
 
@@ -27,7 +28,21 @@ impl HeldLocks {
             }));
         }
         if change.kind != LockKind::Unlock {
-            left.push(*change);
+            let (mut first, mut last) = (start, end);
+            left.retain(|lock| {
+                let (from, to) = bounds(lock);
+                let same = (lock.owner, lock.kind) == (change.owner, change.kind);
+                let joins = same && (to == start || from == end);
+                if joins {
+                    (first, last) = (first.min(from), last.max(to));
+                }
+                !joins
+            });
+            left.push(FileLock {
+                start: first,
+                length: length(first, last),
+                ..*change
+            });
         }
         self.0 = left;
     }
@@ -84,5 +99,31 @@ mod tests {
         held.apply(&lock(LockKind::Unlock, 0, 0, 1));
         held.apply(&lock(LockKind::Unlock, 0, 0, 2));
         assert!(held.is_empty());
+    }
+    #[test]
+    fn neighbours_of_one_kind_take_one_place() {
+        let mut held = HeldLocks::default();
+        for n in 0..20_000 {
+            // From the middle on in both directions, and another owner's between them.
+            let at = match n % 2 {
+                0 => 20_000 + n / 2,
+                _ => 19_999 - n / 2,
+            };
+            held.apply(&lock(LockKind::Write, at, 1, 1));
+            held.apply(&lock(LockKind::Read, at, 1, 2));
+            assert!(held.iter().count() <= 2, "{at}");
+        }
+        let of_one = |held: &HeldLocks| {
+            let ours = held.iter().filter(|l| l.owner == 1);
+            ours.map(|l| (l.start, l.length)).collect::<Vec<_>>()
+        };
+        assert_eq!(of_one(&held), [(10_000, 20_000)]);
+        // Of another kind it stays apart, and so does what it cuts off.
+        held.apply(&lock(LockKind::Read, 15_000, 1, 1));
+        assert_eq!(of_one(&held).len(), 3);
+        held.apply(&lock(LockKind::Write, 15_000, 1, 1));
+        assert_eq!(of_one(&held), [(10_000, 20_000)]);
+        held.apply(&lock(LockKind::Write, 30_000, 0, 1));
+        assert_eq!(of_one(&held), [(10_000, 0)]);
     }
 }

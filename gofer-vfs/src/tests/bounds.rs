@@ -230,3 +230,71 @@ fn files_that_wait_to_be_told_of_are_bounded() {
         assert_eq!(rig.server_attr(&name).mtime, rig.attr(&name).mtime, "{n}");
     }
 }
+
+#[test]
+fn events_that_nobody_reads_are_bounded() {
+    let rig = Rig::new(InteropMode::Exclusive);
+    let notifier = rig.fs.notifier().unwrap();
+    let watched = crate::EventMask::CREATE | crate::EventMask::DELETE;
+    notifier.add(&rig.cx(), rig.at("/"), watched).unwrap();
+    assert_eq!(rig.fs.stats().queued_events, 0);
+    for n in 0..8192 {
+        rig.create(&format!("f{n}")).unwrap();
+        rig.unlink(&format!("f{n}")).unwrap();
+    }
+    assert_eq!(rig.fs.stats().queued_events, 16384);
+    for n in 0..10 {
+        rig.create(&format!("more{n}")).unwrap();
+    }
+    // One more tells that some are lost.
+    assert_eq!(rig.fs.stats().queued_events, 16385);
+    assert_eq!(notifier.try_read(385).len(), 385);
+    assert_eq!(rig.fs.stats().queued_events, 16000);
+    drop(notifier);
+    assert_eq!(rig.fs.stats().queued_events, 0);
+}
+
+#[test]
+fn handles_for_writing_are_as_many_as_their_users_hold() {
+    for (mode, each) in [
+        (InteropMode::Exclusive, 1),
+        (InteropMode::SharedPerHandle, 3),
+    ] {
+        let rig = Rig::new(mode);
+        let mut open = Vec::new();
+        for n in 0..500 {
+            let name = format!("f{n}");
+            open.push(rig.create(&name).unwrap());
+            for _ in 0..2 {
+                open.push(rig.open(&name, OpenFlags::RDWR).unwrap());
+            }
+        }
+        assert_eq!(rig.fs.stats().writable_handles, 500 * each, "{mode}");
+        drop(open);
+        rig.fs.sync(&rig.cx()).unwrap();
+        rig.fs.drop_caches();
+        assert_eq!(rig.fs.stats().writable_handles, 0, "{mode}");
+    }
+}
+
+#[test]
+fn mounts_are_as_many_as_their_users_made() {
+    let outer = Rig::new(InteropMode::Exclusive);
+    let mut inner = Vec::new();
+    for n in 0..50 {
+        let name = format!("d{n}");
+        outer.mkdir(&name).unwrap();
+        let rig = Rig::new(InteropMode::Exclusive);
+        outer
+            .fs
+            .mount_at(&outer.cx(), outer.at(&name), &rig.fs)
+            .unwrap();
+        inner.push(rig);
+        assert_eq!(outer.fs.stats().mounts, n + 1);
+    }
+    for n in 0..50 {
+        let name = format!("d{n}");
+        drop(outer.fs.unmount_at(&outer.cx(), outer.at(&name)).unwrap());
+    }
+    assert_eq!(outer.fs.stats().mounts, 0);
+}
