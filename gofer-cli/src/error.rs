@@ -196,6 +196,10 @@ impl From<gofer_vfs::Error> for CliError {
                 Some("the file was replaced on the server; `cache drop` forgets what was known")
             }
             Errno::ETIMEDOUT => Some("--timeout SECONDS sets how long to wait for an answer"),
+            Errno::EOPNOTSUPP if error.op() == "checkpoint" => Some(
+                "no image can hold it: a removed file that has other names which nobody looked at, \
+                 a socket that is bound on the server, or a connection",
+            ),
             Errno::EOPNOTSUPP | Errno::ENOSYS => {
                 Some("this server, or the protocol it speaks, has no such operation")
             }

@@ -35,6 +35,27 @@ fn a_shell_goes_on_over_the_other_protocol() {
 }
 
 #[test]
+fn files_that_were_written_come_back_after_the_shell_has_ended() {
+    for first in [false, true] {
+        let images = tempfile::TempDir::new().unwrap();
+        let image = images.path().join("i").display().to_string();
+        let mut tree = tree(first);
+        let script = format!(
+            "open -rwc d/new\nwrite 3 hello\nopen -rwc d/name\nwrite 4 one\nln d/name d/other\n\
+             ls d/other\nrm d/name\nopen -rwc d/gone\nwrite 5 secret\nrm d/gone\ncheckpoint {image}\n"
+        );
+        tree.script(&[], &script).ok();
+        tree.lisafs = !first;
+        let script = format!(
+            "restore {image}\nread 3 --at 0\nread 4 --at 0\nread 5 --at 0\nwrite 4 ' more'\n"
+        );
+        let restored = tree.script(&[], &script).ok();
+        assert_eq!(restored.text(), "helloonesecret");
+        assert_eq!(tree.read("d/other"), "one more");
+    }
+}
+
+#[test]
 fn what_is_no_image_is_refused_and_the_shell_stays_where_it_is() {
     let images = tempfile::TempDir::new().unwrap();
     let image = images.path().join("i");

@@ -434,7 +434,7 @@ impl Node {
         self.0.ancestry.lock().name.as_bytes().to_vec()
     }
 
-    /// A new dentry whose name was removed before.
+    /// Its name was removed, and it is in no directory's map.
     pub(crate) fn lose_name(&self) {
         self.0.die(DELETED);
     }

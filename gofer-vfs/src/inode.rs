@@ -226,6 +226,24 @@ impl Inode {
         remote
     }
 
+    /// Where in its filesystem a name is that is still there, if there is one.
+    pub(crate) fn live_path(&self) -> Option<Vec<u8>> {
+        let mut touched = Vec::new();
+        let meta = self.meta.lock();
+        let found = meta.names.live_remote(&mut touched).is_some();
+        drop(meta);
+        let mut at = touched.pop().filter(|_| found);
+        let mut path = Vec::new();
+        while let Some(dentry) = at {
+            let (above, name) = dentry.above();
+            if above.is_some() {
+                path.splice(0..0, [b"/", &*name].concat());
+            }
+            at = above;
+        }
+        (!path.is_empty()).then_some(path)
+    }
+
     pub(crate) fn link_target(&self) -> Option<Arc<[u8]>> {
         self.meta.lock().names.link_target()
     }

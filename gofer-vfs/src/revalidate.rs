@@ -198,6 +198,9 @@ fn cut_off(parent: &Node, known: &Known<'_>) {
         tracing::trace!(ino = known.node.ino(), "cut off");
         parent.sb().counters.invalidated.one();
         parent.notify_name(EventMask::DELETE, known.name, known.node.inode().is_dir());
+        if known.node.is_synthetic() {
+            known.node.give_way();
+        }
         known.node.invalidate_below();
     }
 }

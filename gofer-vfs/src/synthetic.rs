@@ -191,6 +191,19 @@ impl Node {
         }
     }
 
+    /// This synthetic file has given way to one of the server's: nobody else has it by another name,
+    /// so it is deleted.
+    pub(crate) fn give_way(&self) {
+        self.lose_name();
+        self.synthetic_unlinked();
+        let now = self.sb().clock.now();
+        self.inode().change(|meta| {
+            meta.no_links();
+            meta.touch_ctime(now);
+        });
+        self.sb().watches.name_removed(self.inode(), true);
+    }
+
     /// An end of this synthetic fifo, for who may wait for the other end.
     pub(crate) fn open_synthetic_fifo(&self, access: crate::Access) -> Result<PipeEnd, Errno> {
         match Synthetic::of(self.named_remote()) {

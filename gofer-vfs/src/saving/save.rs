@@ -23,11 +23,13 @@ use crate::notify::{Notifier, NotifierImage};
 use crate::options::LockPlace;
 use crate::permissions::Credentials;
 use crate::superblock::Res;
+use crate::times::{is_owed, send_now};
 
 impl Filesystem {
     /// Writes an image of what is in use: `keep`, and the names on the way to it. Everything
-    /// written is synced before; data that the server does not take goes into the image. The filesystem goes on as it was; nobody may change it until
-    /// this returns, or the image shows a mixture.
+    /// written is synced before, and the server told when; data that it does not take goes into the
+    /// image. The filesystem goes on as it was; nobody may change it until this returns, or the
+    /// image shows a mixture.
     ///
     /// A file that is in use and has no name any more is saved with its content. Fails with
     /// `EOPNOTSUPP` for what an image cannot hold: a file whose open name is gone while it has
@@ -71,6 +73,13 @@ impl Filesystem {
         if synced.is_err() && !self.sb().pages.files().iter().any(unsent) {
             synced?;
         }
+        // Closing a file tells the server when it was written; that must not come after the image.
+        let written = kept.iter().filter(|node| is_owed(node.inode()));
+        send_now(written.map(|node| (*node).clone()).collect());
+        let _others: Vec<Node> = kept
+            .iter()
+            .filter_map(|node| self.other_name(&cx, node))
+            .collect();
         evict_all(self.sb(), false);
         let mut saving = Saving {
             fs: self,
@@ -83,6 +92,16 @@ impl Filesystem {
         saving.look_again(&kept);
         saving.collect(&kept);
         saving.write(keep, image)
+    }
+
+    /// Of a file whose name is gone, another that is cached: by that it is found again.
+    fn other_name(&self, cx: &Context<'_>, node: &Node) -> Option<Node> {
+        if node.has_name() {
+            return None;
+        }
+        let path = node.inode().live_path()?;
+        let other = self.walk_to_end(cx, At::new(self.root_ref(), &path), Follow::No);
+        other.ok().filter(|other| other.same_file(node))
     }
 }
 

@@ -268,6 +268,8 @@ fn a_file_of_the_server_wins_where_others_may_make_one() {
         rig.calls();
         rig.lstat("d/e").unwrap();
         assert_eq!(rig.calls(), [Op::Walk], "one look at the first name");
+        let (cx, no) = (rig.cx(), Follow::No);
+        let ours = ["d", "fifo"].map(|path| rig.fs.resolve(&cx, rig.at(path), no).unwrap());
         rig.outside.mkdir(b"d").unwrap();
         rig.outside.write(b"d/real", b"").unwrap();
         rig.outside.write(b"fifo", b"content").unwrap();
@@ -275,6 +277,15 @@ fn a_file_of_the_server_wins_where_others_may_make_one() {
         assert_eq!(rig.attr("fifo").file_type, FileType::Regular);
         assert_eq!(rig.listed("d"), ["real"]);
         assert_eq!(errno(rig.lstat("d/e")), Some(Errno::ENOENT));
+        // Whoever has ours still finds that they are deleted.
+        for node in &ours {
+            assert!(node.is_deleted(), "{mode:?}");
+            assert_eq!(rig.fs.stat_node(&cx, node).unwrap().attr.nlink, 0);
+        }
+        let in_ours = crate::At::new(&ours[0], b"x");
+        let made = rig.fs.mkdir_mount_point(&cx, in_ours, 0o755);
+        assert_eq!(errno(made), Some(Errno::ENOENT));
+        drop(ours);
         assert_eq!(rig.fs.stats().synthetic_files, 0);
         assert_eq!(rig.remote.misuses(), 0);
     }

@@ -403,6 +403,31 @@ fn times_that_only_the_client_knows_are_kept() {
     assert_eq!(rig.server_attr("f").mtime, before.mtime);
 }
 
+/// A client that leaves after it saved closes its files, which changes nothing on the server.
+#[test]
+fn what_saved_may_end_before_it_is_restored() {
+    for mode in InteropMode::ALL {
+        let rig = Rig::new(mode);
+        let file = rig.create("f").unwrap();
+        file.write(&rig.cx(), b"x").unwrap();
+        rig.link("f", "other").unwrap();
+        rig.unlink("f").unwrap();
+        let image = save(&rig, &[(0, &file)], &[]);
+        let before = file.stat(&rig.cx()).unwrap().attr;
+        file.close(&rig.cx()).unwrap();
+        rig.fs.drop_caches();
+        // By the name it has still, which only the cache knew.
+        let restored = restore(&rig, &image);
+        let file = &restored.files[0].1;
+        assert_eq!(content(&rig, file), b"x", "{mode}");
+        let after = file.stat(&rig.cx()).unwrap().attr;
+        assert_eq!((after.mtime, after.nlink), (before.mtime, 1), "{mode}");
+        file.write_at(&rig.cx(), b"y", 0).unwrap();
+        file.sync(&rig.cx(), false).unwrap();
+        assert_eq!(rig.outside.read(b"other").unwrap(), b"y", "{mode}");
+    }
+}
+
 #[test]
 fn shared_trees_take_on_what_the_server_says() {
     let rig = Rig::new(InteropMode::Shared);
