@@ -83,7 +83,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// Has a fault bring in no more than the kernel's usual 64 KiB around it.
+    /// Has a fault read no more of the file than the kernel's usual 64 KiB around it: nothing is
+    /// read ahead. What is in memory already may be mapped in larger pieces (since Linux 6.18).
     pub fn map_in_small_pieces(&self) {
         for advice in [Advice::LinuxNoHugepage, Advice::Random] {
             // SAFETY: advice of this kind changes no content and no address.
@@ -265,5 +266,40 @@ mod tests {
         };
         let mapping = Mapping::new(one.as_fd(), 0, 4096, readonly).unwrap();
         assert!(mapping.write(0, b"x").is_err());
+    }
+    /// Bytes of the file that are in memory.
+    fn in_memory(mapping: &Mapping) -> usize {
+        let page = rustix::param::page_size();
+        let mut pages = vec![0u8; mapping.length.div_ceil(page)];
+        // SAFETY: the range is the mapping's own, and there is a byte for each of its pages.
+        let done = unsafe {
+            libc::mincore(
+                mapping.base.as_ptr().cast(),
+                mapping.length,
+                pages.as_mut_ptr(),
+            )
+        };
+        assert_eq!(done, 0);
+        page * pages.iter().filter(|page| **page & 1 == 1).count()
+    }
+
+    #[test]
+    fn a_fault_in_small_pieces_reads_little() {
+        // Beside the program: pages of a file that is nowhere but in memory cannot be dropped.
+        let program = std::env::current_exe().unwrap();
+        let mut one = tempfile::tempfile_in(program.parent().unwrap()).unwrap();
+        one.write_all(&vec![1; 8 << 20]).unwrap();
+        one.sync_all().unwrap();
+        rustix::fs::fadvise(&one, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let mapping = Mapping::new(one.as_fd(), 0, 8 << 20, SHARED).unwrap();
+        mapping.map_in_small_pieces();
+        assert_eq!(in_memory(&mapping), 0, "needs a file system on a disk");
+        for faults in 1..=3 {
+            let mut byte = [0];
+            mapping.read(faults * (2 << 20) + 5000, &mut byte).unwrap();
+            assert_eq!(byte, [1]);
+            let there = in_memory(&mapping);
+            assert!((1..=faults * (64 << 10)).contains(&there), "{there}");
+        }
     }
 }

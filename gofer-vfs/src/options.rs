@@ -135,7 +135,7 @@ pub struct MountOptions {
     /// Cache data even where the server gives descriptors away; and let mappings be cached in
     /// any mode with shared handles.
     pub force_page_cache: bool,
-    /// Map host files in small pieces only: a fault brings in no more than 64 KiB.
+    /// Map host files in small pieces only: a fault reads no more than 64 KiB.
     pub limit_host_fd_translation: bool,
     /// Expect a host file system on which a descriptor opened earlier may show an older file
     /// than one opened later: mappings change over to the newest.

@@ -127,4 +127,29 @@ mod tests {
         assert_eq!(closes.take_due(), [Fdid::new(7), Fdid::new(8)]);
         assert!(closes.take_due().is_empty());
     }
+    #[test]
+    fn no_more_wait_than_somebody_had() {
+        const HELD: u64 = 50_000;
+        let closes = Closes::default();
+        (0..HELD).for_each(|_| closes.hold());
+        // Files that go at once, as when all that is cached is dropped: no call is made between.
+        for number in 1..=HELD {
+            closes.give_up(Fdid::new(number), Promptness::Batched);
+            let holdings = closes.holdings();
+            assert_eq!((holdings.files, holdings.closing), (HELD, number));
+        }
+        let taken = closes.take_due();
+        assert_eq!(taken.len() as u64, HELD);
+        assert_eq!(closes.holdings(), Holdings::default());
+        closes.recycle(taken);
+        assert!(closes.queue.lock().spare.capacity() <= 2 * BATCH);
+        // Where calls are made, each may take them along.
+        for number in 1..=HELD {
+            closes.push(Fdid::new(number), Promptness::Batched);
+            let due = closes.take_due();
+            assert!(due.is_empty() || due.len() == BATCH);
+            closes.recycle(due);
+            assert!(closes.holdings().closing < BATCH as u64);
+        }
+    }
 }

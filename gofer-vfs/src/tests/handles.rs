@@ -238,3 +238,37 @@ fn the_size_shown_includes_what_waits_and_costs_nothing() {
     assert_eq!(rig.calls(), []);
     assert_ne!(&rig.outside.read(b"f").unwrap()[..7], b"CONTENT");
 }
+
+/// What smaps(5) says of the memory at `start`, in the line called `VmFlags`.
+fn flags_of_memory(start: *mut u8) -> Vec<String> {
+    let all = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let head = format!("{:x}-", start as usize);
+    let mut lines = all.lines().skip_while(|line| !line.starts_with(&head));
+    let flags = lines.find_map(|line| line.strip_prefix("VmFlags:"));
+    flags
+        .unwrap()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn host_files_are_mapped_in_small_pieces_where_that_is_asked_for() {
+    for small in [false, true] {
+        for mode in InteropMode::ALL {
+            let mut setup = Setup::new(mode);
+            setup.limit_host_fd_translation = small;
+            let rig = setup.mount_on(MemServer::on_host());
+            rig.outside.write(b"f", &[1; 8192]).unwrap();
+            let file = rig.open("f", OpenFlags::RDWR).unwrap();
+            let map = |sharing| {
+                let mapping = file.map(&rig.cx(), 0, 8192, Protection::WRITE, sharing);
+                flags_of_memory(mapping.unwrap().as_ptr())
+            };
+            for flags in [map(Sharing::Shared), map(Sharing::Private)] {
+                // "Random reads": nothing is read ahead.
+                assert_eq!(flags.iter().any(|flag| flag == "rr"), small, "{mode}");
+            }
+        }
+    }
+}

@@ -62,6 +62,7 @@ pub(crate) struct Setup {
     pub(crate) page_cache_limit: u64,
     pub(crate) overlayfs_stale_read: bool,
     pub(crate) force_page_cache: bool,
+    pub(crate) limit_host_fd_translation: bool,
 }
 
 impl Setup {
@@ -78,6 +79,7 @@ impl Setup {
             page_cache_limit: 256 << 20,
             overlayfs_stale_read: false,
             force_page_cache: false,
+            limit_host_fd_translation: false,
         }
     }
 
@@ -126,6 +128,7 @@ impl Setup {
         options.revalidate_after = self.revalidate_after;
         options.overlayfs_stale_read = self.overlayfs_stale_read;
         options.force_page_cache = self.force_page_cache;
+        options.limit_host_fd_translation = self.limit_host_fd_translation;
         let clock = Arc::new(TestClock::at(2_000_000_000));
         let fs = Filesystem::mount_with_clock(
             Arc::new(remote.clone()),

@@ -333,6 +333,48 @@ fn a_long_queue_of_clunks_is_sent_by_itself() {
 }
 
 #[test]
+fn a_server_that_is_behind_with_clunks_is_waited_for() {
+    const UNDER_WAY: usize = 256;
+    let ((answer, told), (report, reports)) = (channel::<()>(), channel::<()>());
+    let (filesystem, root, thread) = attached(Version::NEWEST, move |peer| {
+        for _ in 0..900 {
+            walked(&peer);
+        }
+        let clunks = || (0..UNDER_WAY).map(|_| peer.expect("Tclunk").tag);
+        let first: Vec<Tag> = clunks().collect();
+        // No more is sent of those that wait, however long none is answered.
+        told.recv().unwrap();
+        assert!(!peer.has_input());
+        first.iter().for_each(|tag| peer.reply(*tag, Rclunk {}));
+        report.send(()).unwrap();
+        clunks().for_each(|tag| peer.reply(tag, Rclunk {}));
+        report.send(()).unwrap();
+        while let Some(request) = peer.next() {
+            let _ = peer.try_reply(request.tag, Rclunk {});
+        }
+    });
+    let files: Vec<_> = (0..900).map(|_| walk(&root, b"a")).collect();
+    drop(files);
+    let session = filesystem.line.session();
+    let behind = || session.lock().table.are_clunks_behind();
+    assert!(behind());
+    // Nothing is answered: whoever comes by waits for it, and no longer than that helps.
+    let begin = Instant::now();
+    session.settle_clunks();
+    assert!(begin.elapsed() >= Duration::from_millis(20));
+    assert!(behind());
+    answer.send(()).unwrap();
+    let soon = Duration::from_secs(10);
+    reports.recv_timeout(soon).unwrap();
+    session.settle_clunks();
+    assert!(!behind());
+    // What was answered has made room for as many.
+    reports.recv_timeout(soon).unwrap();
+    filesystem.shutdown();
+    thread.join().unwrap();
+}
+
+#[test]
 fn a_request_left_to_a_kick_that_does_not_come_back_is_sent() {
     // The trace holds the kick up while it has the sender's role.
     let session = Arc::new(OnceLock::<Arc<Session>>::new());
