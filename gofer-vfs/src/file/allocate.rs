@@ -89,6 +89,8 @@ impl File {
         let cache = inode.cache();
         let turn = cache.map(PageCache::stop_writing_back);
         inode.about_to_change();
+        // What is moved goes from here: a reply that comes meanwhile may have it moved already.
+        let before = inode.meta().size();
         let handle = self.writer()?;
         if let Err(error) = handle.remote.allocate(&cx.call(), mode, offset, len) {
             let failure = Failure::from(error);
@@ -103,12 +105,11 @@ impl File {
         self.wrote.store(true, Ordering::Relaxed);
         let now = self.node.sb().stamp();
         let size = inode.change(|meta| {
-            let size = meta.size();
             match mode & VERBS {
                 verb if verb == AllocMode::COLLAPSE_RANGE => {
-                    meta.set_size(size.saturating_sub(len))
+                    meta.set_size(before.saturating_sub(len))
                 }
-                verb if verb == AllocMode::INSERT_RANGE => meta.set_size(size + len),
+                verb if verb == AllocMode::INSERT_RANGE => meta.set_size(before + len),
                 _ if grows => meta.grow(end, len),
                 _ => {}
             }

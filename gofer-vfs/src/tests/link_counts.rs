@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 
 use super::*;
 use crate::testing::mem_remote::Fault;
-use crate::{EventMask, Node};
+use crate::{AllocMode, EventMask, Node};
 
 /// A mount on which the count of a file with three names is in doubt: `a` and `b` are cached, and
 /// somebody removed `c`, which was not.
@@ -87,6 +87,27 @@ fn directories_in_one_are_not_counted_again() {
         assert_eq!(rig.attr("d").nlink, 5, "{mode}");
         rig.rmdir("d/gone").unwrap();
         assert_eq!(rig.attr("d").nlink, 4, "{mode}");
+    }
+}
+
+/// Not a count of links, but what else is changed by something rather than to something.
+#[test]
+fn a_size_is_not_changed_again() {
+    for mode in EW {
+        for (verb, size) in [
+            (AllocMode::INSERT_RANGE, 16_384),
+            (AllocMode::COLLAPSE_RANGE, 8_192),
+        ] {
+            let rig = doubted(mode);
+            let file = rig.open("b", OpenFlags::RDWR).unwrap();
+            file.write_at(&rig.cx(), &[1; 12_288], 0).unwrap();
+            let seen = look_after(&rig, Op::Allocate, "a");
+            file.allocate(&rig.cx(), verb, 4096, 4096).unwrap();
+            assert_eq!(*seen.lock().unwrap(), Some(2), "asked");
+            assert_eq!(rig.attr("b").size, size, "{mode}");
+            file.sync(&rig.cx(), false).unwrap();
+            assert_eq!(rig.server_attr("b").size, size, "{mode}");
+        }
     }
 }
 

@@ -19,6 +19,20 @@ pub(super) enum Data {
 }
 
 impl Data {
+    /// Moves what lies from `from` on to `to`, and the end with it; `None` if that is too much.
+    /// What comes free is zeros.
+    pub fn shift(&mut self, from: u64, to: u64) -> Option<()> {
+        const MOST: u64 = 64 << 20;
+        let left = self.size().saturating_sub(from);
+        let mut tail = vec![0; usize::try_from(left).ok().filter(|_| left <= MOST)?];
+        self.read(&mut tail, from);
+        self.set_size(to.max(from));
+        self.zero(from, to.saturating_sub(from));
+        self.write(&tail, to);
+        self.set_size(to + left);
+        Some(())
+    }
+
     pub fn new(on_host: bool) -> Data {
         match on_host {
             false => Data::Pages(Pages::default()),

@@ -497,7 +497,8 @@ impl Tree {
         let punch = AllocMode::PUNCH_HOLE | AllocMode::KEEP_SIZE;
         let zeroes =
             mode == punch || mode.difference(AllocMode::KEEP_SIZE) == AllocMode::ZERO_RANGE;
-        if !zeroes && !AllocMode::KEEP_SIZE.contains(mode) {
+        let moves = [AllocMode::COLLAPSE_RANGE, AllocMode::INSERT_RANGE].contains(&mode);
+        if !zeroes && !moves && !AllocMode::KEEP_SIZE.contains(mode) {
             return Err(Errno::EOPNOTSUPP);
         }
         let Content::Regular(data) = &mut self.get_mut(ino).content else {
@@ -507,7 +508,16 @@ impl Tree {
         if zeroes {
             data.zero(offset, len);
         }
-        if !mode.contains(AllocMode::KEEP_SIZE) && end > data.size() {
+        if moves {
+            let (from, to) = match mode {
+                AllocMode::COLLAPSE_RANGE => (end, offset),
+                _ => (offset, end),
+            };
+            if from >= data.size() || !(offset | len).is_multiple_of(4096) {
+                return Err(Errno::EINVAL);
+            }
+            data.shift(from, to).ok_or(Errno::EOPNOTSUPP)?;
+        } else if !mode.contains(AllocMode::KEEP_SIZE) && end > data.size() {
             data.set_size(end);
         }
         self.touch(ino);
