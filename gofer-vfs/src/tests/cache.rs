@@ -460,3 +460,28 @@ fn times_that_are_set_come_after_what_was_written() {
     assert_eq!(rig.server_attr("f").mtime, then);
     assert_eq!(rig.fs.stats().times_sent, 0);
 }
+
+#[test]
+fn a_read_that_a_truncation_overtakes_brings_nothing_back() {
+    for mode in EW {
+        let rig = Rig::new(mode);
+        rig.outside.write(b"f", b"content").unwrap();
+        let file = rig.open("f", OpenFlags::RDWR).unwrap();
+        let (fs, creds) = (rig.fs.clone(), rig.creds.clone());
+        let sized = |size| SetAttr {
+            size: Some(size),
+            ..SetAttr::default()
+        };
+        // The truncation comes between the server's reply and its arrival.
+        rig.remote.after(Op::Read, move || {
+            let (cx, root) = (Context::new(&creds), fs.root());
+            fs.set_attr(&cx, At::new(&root, b"f"), Follow::Yes, &sized(2))
+                .unwrap();
+        });
+        file.read_at(&rig.cx(), &mut [0; 7], 0).unwrap();
+        rig.set_attr("f", sized(7)).unwrap();
+        let mut into = [1; 9];
+        assert_eq!(file.read_at(&rig.cx(), &mut into, 0).unwrap(), 7);
+        assert_eq!(&into[..7], b"co\0\0\0\0\0", "{mode}");
+    }
+}

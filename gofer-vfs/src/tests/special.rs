@@ -196,3 +196,23 @@ fn what_a_fifo_could_not_be_opened_for_is_closed() {
     assert_eq!(errno(rig.open("p", OpenFlags::RDONLY)), Errno::EACCES);
     assert_eq!(rig.remote.live_handles(), 0);
 }
+
+#[test]
+fn handles_of_fifos_and_devices_are_closed_at_once() {
+    for mode in InteropMode::ALL {
+        let rig = with_fifo(mode);
+        let (cx, device) = (rig.cx(), FileType::CharDevice);
+        rig.fs
+            .mknod(&cx, rig.at("zero"), device, 0o600, ZERO)
+            .unwrap();
+        for path in ["p", "zero"] {
+            let file = rig.open(path, NONBLOCK).unwrap();
+            let (sender, closed) = std::sync::mpsc::channel();
+            // Closes that are sent together with others do not come here.
+            rig.remote
+                .before(Op::Close, move || sender.send(()).unwrap());
+            drop(file);
+            assert!(closed.try_recv().is_ok(), "{path} {mode}");
+        }
+    }
+}
