@@ -179,3 +179,94 @@ impl Entry {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use gofer_vfs::remote::RemoteFilesystem;
+    use gofer_vfs::testing::mem_remote::MemRemote;
+    use gofer_vfs::testing::wide_remote::WideRemote;
+    use gofer_vfs::{
+        At, Context, Credentials, Filesystem, Follow, MountFlags, MountOptions, OpenFlags, Trans,
+    };
+
+    use super::*;
+
+    const LIMIT: usize = 64;
+
+    fn mount(remote: Arc<dyn RemoteFilesystem>) -> Filesystem {
+        let options = MountOptions::new(Trans::Fd { rfd: 0, wfd: 0 });
+        Filesystem::mount(remote, options, MountFlags::default()).unwrap()
+    }
+
+    fn find(fs: &Filesystem, path: &str) -> Node {
+        let creds = Credentials::root();
+        let root = fs.root();
+        let at = At::new(&root, path.as_bytes());
+        fs.resolve(&Context::new(&creds), at, Follow::No).unwrap()
+    }
+
+    /// How many files are known.
+    fn count(nodes: &Nodes) -> usize {
+        nodes.surplus(0, 0).len()
+    }
+
+    #[test]
+    fn a_kernel_that_forgets_what_it_is_asked_to_keeps_the_table_short() {
+        let fs = mount(Arc::new(WideRemote::new(1, 2000)));
+        let (trimmer, trimming) = Trimmer::new(LIMIT);
+        let nodes = Arc::new(Nodes::new(fs.root(), trimmer));
+        let (kernel, device) = UnixDatagram::pair().unwrap();
+        trimming
+            .start(device.into(), Arc::downgrade(&nodes))
+            .unwrap();
+        kernel
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        for round in 0..2 {
+            for file in 0..1000 {
+                nodes.enter(find(&fs, &format!("d0/file{}", round * 1000 + file)));
+            }
+            assert!(count(&nodes) > LIMIT);
+            while count(&nodes) > LIMIT / 4 * 3 {
+                let mut message = [0; 4096];
+                let length = kernel.recv(&mut message).unwrap();
+                for number in message[32..length].chunks_exact(8) {
+                    nodes.forget(u64::from_ne_bytes(*number.first_chunk().unwrap()), 1);
+                }
+            }
+        }
+        assert_eq!(nodes.table.read().numbers.len(), count(&nodes));
+        nodes.clear();
+        assert_eq!(count(&nodes), 0);
+    }
+
+    #[test]
+    fn few_of_many_names_of_a_file_are_held() {
+        let (remote, _server) = MemRemote::new();
+        let fs = mount(Arc::new(remote));
+        let creds = Credentials::root();
+        let cx = Context::new(&creds);
+        let root = fs.root();
+        let flags = OpenFlags::RDWR | OpenFlags::CREAT;
+        drop(fs.open(&cx, At::new(&root, b"f"), flags, 0o600).unwrap());
+        let nodes = Nodes::new(fs.root(), Trimmer::new(LIMIT).0);
+        let number = nodes.enter(find(&fs, "f"));
+        for n in 0..100 {
+            let name = format!("name{n}");
+            let new = At::new(&root, name.as_bytes());
+            fs.link(&cx, At::new(&root, b"f"), Follow::No, new).unwrap();
+            assert_eq!(nodes.enter(find(&fs, &name)), number);
+        }
+        let others = nodes.table.read().entries[&number].others.len();
+        assert_eq!((count(&nodes), others), (1, NAMES_MAX - 1));
+        // The kernel was told of it by each of them.
+        nodes.forget(number, 100);
+        assert!(nodes.get(number).is_some());
+        nodes.forget(number, 1);
+        assert!(nodes.get(number).is_none());
+    }
+}
