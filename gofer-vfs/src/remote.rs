@@ -132,6 +132,16 @@ pub struct Moved {
     pub error: Option<RemoteError>,
 }
 
+impl Moved {
+    /// Nothing was moved: the request was refused.
+    pub fn refused(errno: Errno) -> Moved {
+        Moved {
+            n: 0,
+            error: Some(RemoteError::refused(errno)),
+        }
+    }
+}
+
 /// When a handle or file that is no longer needed reaches the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Promptness {
@@ -469,6 +479,9 @@ pub trait RemoteFile: Any + Send + Sync {
 }
 
 /// An open file. All methods may run at once, but for `read_dir`.
+///
+/// What is provided are the answers of a stream that no server has a part in: one of this client
+/// alone. A handle on a server implements all.
 pub trait RemoteHandle: Any + Send + Sync {
     /// Reads at `offset`, splitting to what the protocol can carry.
     fn read_at(&self, call: &Call<'_>, into: &mut [IoSliceMut<'_>], offset: u64) -> Moved;
@@ -483,33 +496,62 @@ pub trait RemoteHandle: Any + Send + Sync {
         call: &Call<'_>,
         from: DirPos,
         each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
-    ) -> RemoteResult<bool>;
+    ) -> RemoteResult<bool> {
+        let _ = (call, from, each);
+        Err(RemoteError::refused(Errno::ENOTDIR))
+    }
 
     /// Attributes of the open file, also when it has no name any more.
     fn attr(&self, call: &Call<'_>, want: AttrMask) -> RemoteResult<Attr>;
 
     /// What close(2) does before it closes a written file; success where the server has none.
-    fn flush(&self, call: &Call<'_>) -> RemoteResult<()>;
+    fn flush(&self, call: &Call<'_>) -> RemoteResult<()> {
+        let _ = call;
+        Ok(())
+    }
 
     /// fsync(2), or fdatasync(2) where the protocol knows the difference.
-    fn sync(&self, call: &Call<'_>, data_only: bool) -> RemoteResult<()>;
+    fn sync(&self, call: &Call<'_>, data_only: bool) -> RemoteResult<()> {
+        let _ = (call, data_only);
+        Err(RemoteError::refused(Errno::EINVAL))
+    }
 
     /// fallocate(2).
-    fn allocate(&self, call: &Call<'_>, mode: AllocMode, offset: u64, len: u64)
-    -> RemoteResult<()>;
+    fn allocate(
+        &self,
+        call: &Call<'_>,
+        mode: AllocMode,
+        offset: u64,
+        len: u64,
+    ) -> RemoteResult<()> {
+        let _ = (call, mode, offset, len);
+        Err(RemoteError::refused(Errno::ESPIPE))
+    }
 
     /// Where data (or a hole) begins at or after `offset`; `EOPNOTSUPP` where unknown.
-    fn seek_data(&self, call: &Call<'_>, offset: u64, hole: bool) -> RemoteResult<u64>;
+    fn seek_data(&self, call: &Call<'_>, offset: u64, hole: bool) -> RemoteResult<u64> {
+        let _ = (call, offset, hole);
+        Err(RemoteError::refused(Errno::ESPIPE))
+    }
 
-    /// Sets or removes a lock on the server. Never waits: `EAGAIN` when another holds it.
-    fn lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<()>;
+    /// Sets or removes a lock on the server. Never waits: `EAGAIN` when another holds it. Success
+    /// where there is nobody but this client.
+    fn lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<()> {
+        let _ = (call, lock);
+        Ok(())
+    }
 
     /// A lock that would stand in the way.
-    fn test_lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<Option<FileLock>>;
+    fn test_lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<Option<FileLock>> {
+        let _ = (call, lock);
+        Ok(None)
+    }
 
     /// A host descriptor of the same file with no more rights than this handle, if the server
     /// donated one. Non-blocking.
-    fn host_fd(&self) -> Option<BorrowedFd<'_>>;
+    fn host_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Closes the handle on the server. `Prompt` waits for the answer. Idempotent. Dropping does
     /// `close(Batched)`, which queues only.

@@ -1,7 +1,6 @@
 //! A socket file that was opened: a connection to its listener (semantics 10.6).
 
 use std::io::{IoSlice, IoSliceMut};
-use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -12,13 +11,10 @@ use crate::attr::{Attr, AttrMask};
 use crate::context::Context;
 use crate::dentry::Node;
 use crate::error::Errno;
-use crate::flags::{AllocMode, OpenFlags};
+use crate::flags::OpenFlags;
 use crate::handle::Handle;
 use crate::ops::wanted;
-use crate::remote::{
-    Call, DirEntry, DirPos, FileLock, Moved, Promptness, RemoteError, RemoteFile, RemoteHandle,
-    RemoteResult, SocketType,
-};
+use crate::remote::{Call, Moved, Promptness, RemoteFile, RemoteHandle, RemoteResult, SocketType};
 use crate::superblock::Res;
 
 /// A connection of a description's own. The server's part in it is over.
@@ -44,68 +40,18 @@ pub(crate) fn open(cx: &Context<'_>, node: &Node, flags: OpenFlags) -> Res<Arc<H
     Ok(handle)
 }
 
-fn refused<T>(errno: Errno) -> RemoteResult<T> {
-    Err(RemoteError::refused(errno))
-}
-
-fn not_at(errno: Errno) -> Moved {
-    Moved {
-        n: 0,
-        error: Some(RemoteError::refused(errno)),
-    }
-}
-
 /// Reading and writing is done on the descriptor.
 impl RemoteHandle for Connection {
     fn read_at(&self, _call: &Call<'_>, _into: &mut [IoSliceMut<'_>], _offset: u64) -> Moved {
-        not_at(Errno::ESPIPE)
+        Moved::refused(Errno::ESPIPE)
     }
 
     fn write_at(&self, _call: &Call<'_>, _from: &[IoSlice<'_>], _offset: u64) -> Moved {
-        not_at(Errno::ESPIPE)
-    }
-
-    fn read_dir(
-        &self,
-        _call: &Call<'_>,
-        _from: DirPos,
-        _each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
-    ) -> RemoteResult<bool> {
-        refused(Errno::ENOTDIR)
+        Moved::refused(Errno::ESPIPE)
     }
 
     fn attr(&self, call: &Call<'_>, want: AttrMask) -> RemoteResult<Attr> {
         self.file.attr(call, want)
-    }
-
-    fn flush(&self, _call: &Call<'_>) -> RemoteResult<()> {
-        Ok(())
-    }
-
-    fn sync(&self, _call: &Call<'_>, _data_only: bool) -> RemoteResult<()> {
-        refused(Errno::EINVAL)
-    }
-
-    fn allocate(
-        &self,
-        _call: &Call<'_>,
-        _mode: AllocMode,
-        _offset: u64,
-        _len: u64,
-    ) -> RemoteResult<()> {
-        refused(Errno::ESPIPE)
-    }
-
-    fn seek_data(&self, _call: &Call<'_>, _offset: u64, _hole: bool) -> RemoteResult<u64> {
-        refused(Errno::ESPIPE)
-    }
-
-    fn lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<()> {
-        Ok(())
-    }
-
-    fn test_lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<Option<FileLock>> {
-        Ok(None)
     }
 
     fn host_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -2,25 +2,18 @@
 
 use super::*;
 use crate::flags::AllocMode;
-use crate::remote::{DirEntry, DirPos, FileLock, Moved};
+use crate::remote::{DirEntry, DirPos, Moved};
 
 /// With the attributes of its directory.
 pub(super) struct Empty(pub(super) Arc<sync::Mutex<Attr>>);
 
-fn nothing(errno: Errno) -> Moved {
-    Moved {
-        n: 0,
-        error: Some(RemoteError::refused(errno)),
-    }
-}
-
 impl RemoteHandle for Empty {
     fn read_at(&self, _call: &Call<'_>, _into: &mut [IoSliceMut<'_>], _offset: u64) -> Moved {
-        nothing(Errno::EISDIR)
+        Moved::refused(Errno::EISDIR)
     }
 
     fn write_at(&self, _call: &Call<'_>, _from: &[IoSlice<'_>], _offset: u64) -> Moved {
-        nothing(Errno::EBADF)
+        Moved::refused(Errno::EBADF)
     }
 
     fn read_dir(
@@ -34,10 +27,6 @@ impl RemoteHandle for Empty {
 
     fn attr(&self, _call: &Call<'_>, _want: AttrMask) -> RemoteResult<Attr> {
         Ok(*self.0.lock())
-    }
-
-    fn flush(&self, _call: &Call<'_>) -> RemoteResult<()> {
-        Ok(())
     }
 
     fn sync(&self, _call: &Call<'_>, _data_only: bool) -> RemoteResult<()> {
@@ -56,18 +45,6 @@ impl RemoteHandle for Empty {
 
     fn seek_data(&self, _call: &Call<'_>, _offset: u64, _hole: bool) -> RemoteResult<u64> {
         refused(Errno::EINVAL)
-    }
-
-    fn lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<()> {
-        Ok(())
-    }
-
-    fn test_lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<Option<FileLock>> {
-        Ok(None)
-    }
-
-    fn host_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn close(&self, _call: &Call<'_>, _when: Promptness) -> RemoteResult<()> {

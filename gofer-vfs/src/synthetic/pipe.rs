@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::*;
 use crate::context::Context;
 use crate::file::Readiness;
-use crate::flags::{Access, AllocMode};
-use crate::remote::{Cancel, DirEntry, DirPos, FileLock, Moved};
+use crate::flags::Access;
+use crate::remote::{Cancel, Moved};
 use crate::superblock::Res;
 
 /// What a pipe holds, in bytes.
@@ -247,10 +247,7 @@ impl Drop for PipeEnd {
 fn moved(done: Result<usize, Errno>) -> Moved {
     match done {
         Ok(n) => Moved { n, error: None },
-        Err(errno) => Moved {
-            n: 0,
-            error: Some(RemoteError::refused(errno)),
-        },
+        Err(errno) => Moved::refused(errno),
     }
 }
 
@@ -263,51 +260,8 @@ impl RemoteHandle for PipeEnd {
         moved(self.put(from))
     }
 
-    fn read_dir(
-        &self,
-        _call: &Call<'_>,
-        _from: DirPos,
-        _each: &mut dyn FnMut(DirEntry<'_>) -> ControlFlow<()>,
-    ) -> RemoteResult<bool> {
-        refused(Errno::ENOTDIR)
-    }
-
     fn attr(&self, _call: &Call<'_>, _want: AttrMask) -> RemoteResult<Attr> {
         Ok(*self.attr.lock())
-    }
-
-    fn flush(&self, _call: &Call<'_>) -> RemoteResult<()> {
-        Ok(())
-    }
-
-    fn sync(&self, _call: &Call<'_>, _data_only: bool) -> RemoteResult<()> {
-        refused(Errno::EINVAL)
-    }
-
-    fn allocate(
-        &self,
-        _call: &Call<'_>,
-        _mode: AllocMode,
-        _offset: u64,
-        _len: u64,
-    ) -> RemoteResult<()> {
-        refused(Errno::ESPIPE)
-    }
-
-    fn seek_data(&self, _call: &Call<'_>, _offset: u64, _hole: bool) -> RemoteResult<u64> {
-        refused(Errno::ESPIPE)
-    }
-
-    fn lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<()> {
-        Ok(())
-    }
-
-    fn test_lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<Option<FileLock>> {
-        Ok(None)
-    }
-
-    fn host_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn close(&self, _call: &Call<'_>, _when: Promptness) -> RemoteResult<()> {

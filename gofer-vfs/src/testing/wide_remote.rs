@@ -6,7 +6,7 @@
 
 use std::io::{IoSlice, IoSliceMut, Write as _};
 use std::ops::ControlFlow;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -378,21 +378,11 @@ impl RemoteHandle for WideFile {
     }
 
     fn read_at(&self, _: &Call<'_>, _: &mut [IoSliceMut<'_>], _: u64) -> Moved {
-        Moved {
-            n: 0,
-            error: Some(RemoteError::refused(Errno::EISDIR)),
-        }
+        Moved::refused(Errno::EISDIR)
     }
 
     fn write_at(&self, _: &Call<'_>, _: &[IoSlice<'_>], _: u64) -> Moved {
-        Moved {
-            n: 0,
-            error: Some(RemoteError::refused(Errno::EISDIR)),
-        }
-    }
-
-    fn flush(&self, _: &Call<'_>) -> RemoteResult<()> {
-        Ok(())
+        Moved::refused(Errno::EISDIR)
     }
 
     fn sync(&self, _: &Call<'_>, _: bool) -> RemoteResult<()> {
@@ -413,10 +403,6 @@ impl RemoteHandle for WideFile {
 
     fn test_lock(&self, _: &Call<'_>, _: &FileLock) -> RemoteResult<Option<FileLock>> {
         refused(Errno::EOPNOTSUPP)
-    }
-
-    fn host_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 
     fn close(&self, _: &Call<'_>, _: Promptness) -> RemoteResult<()> {
