@@ -181,7 +181,7 @@ impl Filesystem {
         let sb = &self.0.sb;
         sb.pages.count(&sb.counters);
         sb.counters.times_waiting.set(sb.times.waiting());
-        sb.counters.queued_events.set(sb.watches.queued());
+        sb.watches.count(&sb.counters);
         sb.counters.writable_handles.set(sb.writable_count());
         sb.counters.mounts.set(sb.mounts.count());
         let holdings = sb.remote.holdings();

@@ -26,6 +26,8 @@ use crate::permissions::{AccessMask, check_access};
 use crate::superblock::{Res, Superblock};
 
 pub use image::{NotifierImage, WatchImage};
+#[cfg(test)]
+pub(crate) use look::KEPT_MAX;
 use queue::Queue;
 pub(crate) use watches::Watches;
 

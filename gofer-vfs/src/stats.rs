@@ -16,6 +16,7 @@
 //! | files of this client alone | 65,536; 64 KiB of content in a fifo | `synthetic_files` |
 //! | watches | 65,536 | `watches` |
 //! | events of one queue | 16,384 and one that tells of the loss | `queued_events` |
+//! | names of watched directories | 65,536 of one, 262,144 in all | `watched_names` |
 //! | locks | 8,192 ranges of a file | `file_locks` |
 //! | handles open for writing | one or two of each file that users hold open, one of each open description in `cache=none` | `writable_handles` |
 //! | mounts | each is a [`Filesystem`](crate::Filesystem) that its user made, with its connection | `mounts` |
@@ -116,6 +117,8 @@ counters! {
     watches: Counter,
     /// Events that wait to be read from the queues of watches.
     queued_events: Counter,
+    /// Names of watched directories that are kept to find what others changed.
+    watched_names: Counter,
     /// Advisory locks that are held.
     file_locks: Counter,
     /// Reads answered from cached pages alone.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use super::look::Names;
+use super::look::{Kept, Names};
 use super::queue::Queue;
 use super::{Event, EventMask};
 use crate::dentry::{Dentry, Node};
@@ -26,6 +26,8 @@ pub(crate) struct Watches {
     cookies: AtomicU32,
     /// Events that wait in all queues.
     queued: Arc<Counter>,
+    /// Names that are kept of watched directories.
+    names: Arc<Counter>,
     table: Mutex<Table, WATCHES>,
 }
 
@@ -45,7 +47,7 @@ struct OnInode {
     /// Its last name was removed.
     deleted: bool,
     /// The names in the directory, as they were last looked at and told since.
-    names: Option<Names>,
+    names: Option<Kept>,
 }
 
 struct Watch {
@@ -76,6 +78,7 @@ impl Watches {
             count: AtomicUsize::new(0),
             cookies: AtomicU32::new(1),
             queued: Arc::default(),
+            names: Arc::default(),
             table: Mutex::new(Table::default()),
         }
     }
@@ -91,9 +94,10 @@ impl Watches {
         Queue::new(id, self.queued.clone())
     }
 
-    /// Events that wait to be read.
-    pub(crate) fn queued(&self) -> u64 {
-        self.queued.get()
+    /// Shows what waits to be read, and what is kept to be compared.
+    pub(crate) fn count(&self, counters: &Counters) {
+        counters.queued_events.set(self.queued.get());
+        counters.watched_names.set(self.names.get());
     }
 
     pub(super) fn next_cookie(&self) -> u32 {
@@ -295,10 +299,13 @@ impl Watches {
         end(watches);
     }
 
-    /// Notes the names in a watched directory; returns those noted before.
+    /// Notes the names in a watched directory, if there is room; returns those noted before.
     pub(super) fn exchange_names(&self, dir: &Inode, names: Names) -> Option<Names> {
         let mut table = self.table.lock();
-        table.by_inode.get_mut(&key(dir))?.names.replace(names)
+        let on_inode = table.by_inode.get_mut(&key(dir))?;
+        let before = on_inode.names.take().map(Kept::into_names);
+        on_inode.names = Kept::new(names, &self.names);
+        before
     }
 
     /// The watches of a queue: number, mask and node.
@@ -329,7 +336,9 @@ impl OnInode {
             return;
         };
         if mask.intersects(EventMask::CREATE | EventMask::MOVED_TO) {
-            names.insert(name.to_vec(), mask.contains(EventMask::ISDIR));
+            if !names.add(name, mask.contains(EventMask::ISDIR)) {
+                self.names = None;
+            }
         } else if mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM) {
             names.remove(name);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::dentry::ABSENT_TOTAL_MAX;
 use crate::directory::CACHED_BYTES_MAX;
+use crate::notify::KEPT_MAX;
 use crate::testing::wide_remote::WideRemote;
 
 /// A client of a tree that is not stored.
@@ -297,4 +298,30 @@ fn mounts_are_as_many_as_their_users_made() {
         drop(outer.fs.unmount_at(&outer.cx(), outer.at(&name)).unwrap());
     }
     assert_eq!(outer.fs.stats().mounts, 0);
+}
+
+#[test]
+fn names_of_watched_directories_are_bounded() {
+    const EACH: u64 = 60_000;
+    let mut options = MountOptions::new(Trans::Fd { rfd: 0, wfd: 0 });
+    options.cache = InteropMode::Shared;
+    let remote = Arc::new(WideRemote::new(7, EACH));
+    let fs = Filesystem::mount(remote, options, MountFlags::default()).unwrap();
+    let creds = Credentials::root();
+    let cx = Context::new(&creds);
+    let root = fs.root();
+    let notifier = fs.notifier().unwrap();
+    for directory in 0..7 {
+        let path = format!("d{directory}");
+        let at = At::new(&root, path.as_bytes());
+        notifier.add(&cx, at, crate::EventMask::CREATE).unwrap();
+    }
+    let fit = KEPT_MAX / EACH * EACH;
+    for _ in 0..2 {
+        notifier.look(&cx).unwrap();
+        assert_eq!(fs.stats().watched_names, fit);
+    }
+    assert!(notifier.try_read(1).is_empty());
+    drop(notifier);
+    assert_eq!(fs.stats().watched_names, 0);
 }
