@@ -9,7 +9,7 @@
 //! | unused dentries and their inodes | option `dentry_cache_limit` | `lru_length` |
 //! | dentries and inodes in use | what users hold, and the directories above | `live_dentries`, `live_inodes` |
 //! | absent names | 1,000 in a directory, 65,536 in all | `negative_entries`, `negative_directories` |
-//! | answers about whole paths | by memory | `answers`, `answer_bytes` |
+//! | answers about whole paths | 1,024, of paths of up to 512 bytes | `answers`, `answer_bytes` |
 //! | listings | 16 MiB | `listings`, `listing_bytes` |
 //! | cached contents | option `page_cache_limit`; 256 memory files; 8,192 ranges of a file | `page_cache_bytes`, `page_cache_dirty`, `page_cache_files` |
 //! | files with times or data to send | 1,024, and as many again that were refused | `times_waiting` |
