@@ -25,8 +25,8 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, Stat, fstat, openat, statat, unlink
 /// For ever.
 const TIME: Duration = Duration::from_secs(1 << 30);
 const GENERATION: Generation = Generation(0);
-/// Few: the kernel wakes them in turns, and each costs the caches of a processor.
-const THREADS: usize = 3;
+/// There is one caller, and the kernel wakes several threads in turns.
+const THREADS: usize = 1;
 
 /// Serves `source` on `mountpoint` until it is unmounted.
 pub(crate) fn serve(source: &Path, mountpoint: &Path) -> Result<()> {

@@ -27,13 +27,17 @@ pub(crate) struct Contender {
     process: Option<Child>,
 }
 
-const ALL: [(&str, Option<Mounter>); 7] = [
+const ALL: [(&str, Option<Mounter>); 8] = [
     (crate::HOST, None),
     (crate::BARE, Some(bare)),
     (crate::BINDFS, Some(bindfs)),
     (
         "lisafs",
         Some(|tree, dir| ours(tree, dir, &["--lisafs"], "fscache")),
+    ),
+    (
+        "direct",
+        Some(|tree, dir| ours(tree, dir, &["--lisafs"], "fscache,directfs")),
     ),
     ("9p", Some(|tree, dir| ours(tree, dir, &[], "fscache"))),
     (
