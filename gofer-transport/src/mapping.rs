@@ -267,6 +267,7 @@ mod tests {
         let mapping = Mapping::new(one.as_fd(), 0, 4096, readonly).unwrap();
         assert!(mapping.write(0, b"x").is_err());
     }
+
     /// Bytes of the file that are in memory.
     fn in_memory(mapping: &Mapping) -> usize {
         let page = rustix::param::page_size();
@@ -290,10 +291,17 @@ mod tests {
         let mut one = tempfile::tempfile_in(program.parent().unwrap()).unwrap();
         one.write_all(&vec![1; 8 << 20]).unwrap();
         one.sync_all().unwrap();
-        rustix::fs::fadvise(&one, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         let mapping = Mapping::new(one.as_fd(), 0, 8 << 20, SHARED).unwrap();
         mapping.map_in_small_pieces();
-        assert_eq!(in_memory(&mapping), 0, "needs a file system on a disk");
+        // Somebody may look at some of the pages just now.
+        let dropped = (0..100).any(|_| {
+            rustix::fs::fadvise(&one, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            in_memory(&mapping) == 0
+        });
+        if !dropped {
+            eprintln!("not run: needs a build directory on a disk");
+            return;
+        }
         for faults in 1..=3 {
             let mut byte = [0];
             mapping.read(faults * (2 << 20) + 5000, &mut byte).unwrap();
