@@ -485,3 +485,33 @@ fn a_read_that_a_truncation_overtakes_brings_nothing_back() {
         assert_eq!(&into[..7], b"co\0\0\0\0\0", "{mode}");
     }
 }
+
+#[test]
+fn extended_attributes_change_the_file_and_are_the_owners_in_sticky_directories() {
+    for mode in EW {
+        let rig = Rig::new(mode);
+        rig.mkdir("d").unwrap();
+        let (name, flags) = (&b"user.a"[..], crate::XattrFlags::empty());
+        let set = |cx: &Context<'_>| {
+            let at = rig.at("d");
+            rig.fs.set_xattr(cx, at, Follow::Yes, name, b"x", flags)
+        };
+        let mtime = rig.attr("d").mtime;
+        rig.clock.advance(1);
+        set(&rig.cx()).unwrap();
+        assert_eq!(rig.attr("d").ctime, rig.clock.now(), "{mode}");
+        rig.clock.advance(1);
+        let removed = rig
+            .fs
+            .remove_xattr(&rig.cx(), rig.at("d"), Follow::Yes, name);
+        removed.unwrap();
+        let attr = rig.attr("d");
+        assert_eq!((attr.ctime, attr.mtime), (rig.clock.now(), mtime));
+        let other = Credentials::user(7, 7, Vec::new());
+        rig.chmod("d", 0o1777).unwrap();
+        assert_eq!(errno(set(&Context::new(&other))), Errno::EPERM, "{mode}");
+        set(&rig.cx()).unwrap();
+        rig.chmod("d", 0o777).unwrap();
+        set(&Context::new(&other)).unwrap();
+    }
+}
