@@ -186,6 +186,14 @@ pub fn chmod(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
 }
 
+/// Copies a program that is to be run. A process of its own does that: what is started by other
+/// tests meanwhile has a copy of each descriptor of this one for a moment, and a file that is open
+/// for writing cannot be run.
+pub fn copy_program(from: &str, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.expect("run cp").success(), "copy {from}");
+}
+
 /// Runs `test` over both protocols.
 pub fn both(test: impl Fn(&Tree)) {
     for lisafs in [false, true] {

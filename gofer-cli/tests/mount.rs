@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::common::{Tree, both, finish, gofer, is_root, me};
+use crate::common::{Tree, both, copy_program, finish, gofer, is_root, me};
 
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -208,7 +208,8 @@ fn a_running_program_is_not_emptied_by_an_open_that_is_refused() {
                 return;
             };
             let name = format!("program-{mode}");
-            let size = fs::copy("/bin/sleep", mount.at(&name)).unwrap();
+            copy_program("/bin/sleep", &mount.at(&name));
+            let size = fs::metadata("/bin/sleep").unwrap().len();
             let mut program = Command::new(mount.at(&name)).arg("1000").spawn().unwrap();
             for flags in [OFlags::RDONLY | OFlags::TRUNC, OFlags::WRONLY, OFlags::RDWR] {
                 let opened = rustix::fs::open(mount.at(&name), flags, Mode::empty());
@@ -313,7 +314,7 @@ fn a_program_that_others_changed_runs_without_its_set_id_bits() {
                 return;
             };
             let program = mount.at("id");
-            fs::copy("/usr/bin/id", &program).unwrap();
+            copy_program("/usr/bin/id", &program);
             fs::set_permissions(&program, fs::Permissions::from_mode(0o4777)).unwrap();
             let runs_as = || stranger("\"$1\" -u", &program).output().unwrap().stdout;
             assert_eq!(runs_as(), b"0\n", "{mode}");

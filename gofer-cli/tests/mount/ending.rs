@@ -13,7 +13,7 @@ use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{Mount, PATIENCE};
-use crate::common::{Run, Tree, both, finish, gofer, is_root};
+use crate::common::{Run, Tree, both, copy_program, finish, gofer, is_root};
 
 #[test]
 fn umount_returns_when_the_process_has_written_everything() {
@@ -228,7 +228,7 @@ fn an_ordinary_user_mounts_and_unmounts_through_fusermount() {
     fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // The build directory may be out of this user's reach.
     let program = base.path().join("gofer-cli");
-    fs::copy(env!("CARGO_BIN_EXE_gofer-cli"), &program).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_gofer-cli"), &program);
     for protocol in ["9p", "lisafs"] {
         let [tree, dir] =
             ["tree", "mnt"].map(|name| base.path().join(format!("{protocol}-{name}")));
