@@ -92,6 +92,16 @@ impl Nodes {
         number
     }
 
+    /// How many the kernel knows.
+    pub(crate) fn count(&self) -> usize {
+        self.table.read().entries.len()
+    }
+
+    /// Before the kernel is told of more: see [`Trimmer::make_room`].
+    pub(crate) fn make_room(&self) {
+        self.trimmer.make_room(self.count());
+    }
+
     /// As many numbers as there are beyond `keep`, from the `cursor`-th on.
     pub(crate) fn surplus(&self, keep: usize, cursor: usize) -> Vec<u64> {
         let table = self.table.read();

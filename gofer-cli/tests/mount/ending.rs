@@ -23,7 +23,7 @@ fn umount_returns_when_the_process_has_written_everything() {
             return;
         };
         fs::write(mount.at("file"), vec![b'd'; 3 << 20]).unwrap();
-        mount.umount(&[]).ok();
+        mount.umount_unused().ok();
         assert_eq!(fs::read(tree.host("file")).unwrap(), vec![b'd'; 3 << 20]);
         assert!(!mount.base.path().join("pid").exists());
     });
@@ -42,7 +42,7 @@ fn umount_waits_for_its_own_process_when_that_of_an_earlier_mount_lingers() {
     earlier.attached = false;
     let mut mount = Mount::new(&tree, "cache=fscache,force_page_cache").unwrap();
     fs::write(mount.at("file"), vec![b'd'; 3 << 20]).unwrap();
-    mount.umount(&[]).ok();
+    mount.umount_unused().ok();
     assert!(!mount.base.path().join("pid").exists());
     assert_eq!(fs::read(tree.host("file")).unwrap(), vec![b'd'; 3 << 20]);
     kill_process(lingers, Signal::KILL).unwrap();
@@ -61,7 +61,7 @@ fn umount_tells_of_what_could_not_be_written() {
         kill_process(server, Signal::KILL).unwrap();
         mount.wait_for_end(server);
         drop(file);
-        let failed = mount.umount(&[]).fails(32);
+        let failed = mount.umount_unused().fails(32);
         assert!(failed.stderr.contains("unmounted, but"), "{failed:?}");
         mount.attached = false;
         let nothing = mount.umount(&[]).fails(32);
@@ -124,7 +124,7 @@ fn umount_after_a_lost_page(tree: &Tree, closed_before: bool) -> Option<Run> {
         let closed = nix::unistd::close(file);
         assert_eq!(closed, Err(nix::errno::Errno::ENOSPC), "a close tells");
     }
-    let run = mount.umount(&[]);
+    let run = mount.umount_unused();
     mount.attached = false;
     Some(run)
 }

@@ -37,6 +37,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.nodes.make_room();
         let found = self.run_with(request, |cx| {
             let (dir, name) = (self.node(parent)?, convert::name(name)?);
             let node = self.fs.lookup(cx, &dir, name).map_err(convert::error)?;
@@ -369,6 +370,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        self.nodes.make_room();
         let listed = self.on_file(request, handle, |cx, dir| {
             dir.read_dir_at(cx, offset, &mut |entry| {
                 flow(self.add_plus(cx, dir.node(), &entry, &mut reply))
