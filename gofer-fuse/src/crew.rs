@@ -381,6 +381,15 @@ mod tests {
     }
 
     #[test]
+    fn a_device_with_something_to_read_has_requests() {
+        use std::io::Write;
+        let (device, mut kernel) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(!has_requests(device.as_fd()));
+        kernel.write_all(b"request").unwrap();
+        assert!(has_requests(device.as_fd()));
+    }
+
+    #[test]
     fn nobody_looks_while_nothing_begins() {
         with_threads(1, |threads| {
             threads.look(false);

@@ -198,6 +198,11 @@ mod tests {
         let (trimmer, trimming) = Trimmer::new(8);
         trimmer.make_room(16);
         assert!(trimming.wake.try_recv().is_err());
+        // Nobody asks the kernel yet: it is waited for, but not for ever.
+        let begun = Instant::now();
+        trimmer.make_room(17);
+        assert!(begun.elapsed() >= PATIENCE);
+        assert!(trimming.wake.try_recv().is_ok());
         let rounds = trimming.rounds.clone();
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| trimmer.make_room(17));

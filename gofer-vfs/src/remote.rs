@@ -536,16 +536,10 @@ pub trait RemoteHandle: Any + Send + Sync {
 
     /// Sets or removes a lock on the server. Never waits: `EAGAIN` when another holds it. Success
     /// where there is nobody but this client.
-    fn lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<()> {
-        let _ = (call, lock);
-        Ok(())
-    }
+    fn lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<()>;
 
     /// A lock that would stand in the way.
-    fn test_lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<Option<FileLock>> {
-        let _ = (call, lock);
-        Ok(None)
-    }
+    fn test_lock(&self, call: &Call<'_>, lock: &FileLock) -> RemoteResult<Option<FileLock>>;
 
     /// A host descriptor of the same file with no more rights than this handle, if the server
     /// donated one. Non-blocking.

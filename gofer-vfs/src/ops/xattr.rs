@@ -145,9 +145,8 @@ fn allow(cx: &Context<'_>, node: &Node, want: AccessMask) -> Res<()> {
     Ok(check_access(cx.creds, &inode.attr(), want)?)
 }
 
-/// See [`Filesystem::get_xattr`].
+/// See [`Filesystem::get_xattr`]. The name was checked.
 pub(crate) fn get(cx: &Context<'_>, node: &Node, name: &[u8], size: usize) -> Res<Vec<u8>> {
-    check_xattr_name(name)?;
     check(cx, node, name, false)?;
     let limit = size.min(SIZE_MAX);
     let value = node.remote().get_xattr(&cx.call(), name, limit)?;
@@ -158,7 +157,7 @@ pub(crate) fn get(cx: &Context<'_>, node: &Node, name: &[u8], size: usize) -> Re
     Ok(value)
 }
 
-/// See [`Filesystem::set_xattr`].
+/// See [`Filesystem::set_xattr`]. What is to be set was checked.
 pub(crate) fn set(
     cx: &Context<'_>,
     node: &Node,
@@ -166,7 +165,6 @@ pub(crate) fn set(
     value: &[u8],
     flags: XattrFlags,
 ) -> Res<()> {
-    check_xattr(name, value, flags)?;
     node.sb().check_writable()?;
     check(cx, node, name, true)?;
     changed(
@@ -177,9 +175,8 @@ pub(crate) fn set(
     )
 }
 
-/// See [`Filesystem::remove_xattr`].
+/// See [`Filesystem::remove_xattr`]. The name was checked.
 pub(crate) fn remove(cx: &Context<'_>, node: &Node, name: &[u8]) -> Res<()> {
-    check_xattr_name(name)?;
     node.sb().check_writable()?;
     check(cx, node, name, true)?;
     changed(

@@ -100,6 +100,7 @@ mod tests {
         held.apply(&lock(LockKind::Unlock, 0, 0, 2));
         assert!(held.is_empty());
     }
+
     #[test]
     fn neighbours_of_one_kind_take_one_place() {
         let mut held = HeldLocks::default();

@@ -14,7 +14,9 @@ use crate::error::Errno;
 use crate::flags::OpenFlags;
 use crate::handle::Handle;
 use crate::ops::wanted;
-use crate::remote::{Call, Moved, Promptness, RemoteFile, RemoteHandle, RemoteResult, SocketType};
+use crate::remote::{
+    Call, FileLock, Moved, Promptness, RemoteFile, RemoteHandle, RemoteResult, SocketType,
+};
 use crate::superblock::Res;
 
 /// A connection of a description's own. The server's part in it is over.
@@ -56,6 +58,15 @@ impl RemoteHandle for Connection {
 
     fn host_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket.as_fd())
+    }
+
+    /// Nobody but this client has any.
+    fn lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<()> {
+        Ok(())
+    }
+
+    fn test_lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<Option<FileLock>> {
+        Ok(None)
     }
 
     fn close(&self, _call: &Call<'_>, _when: Promptness) -> RemoteResult<()> {

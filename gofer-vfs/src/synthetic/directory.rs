@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::flags::AllocMode;
-use crate::remote::{DirEntry, DirPos, Moved};
+use crate::remote::{DirEntry, DirPos, FileLock, Moved};
 
 /// With the attributes of its directory.
 pub(super) struct Empty(pub(super) Arc<sync::Mutex<Attr>>);
@@ -45,6 +45,15 @@ impl RemoteHandle for Empty {
 
     fn seek_data(&self, _call: &Call<'_>, _offset: u64, _hole: bool) -> RemoteResult<u64> {
         refused(Errno::EINVAL)
+    }
+
+    /// Nobody but this client has any.
+    fn lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<()> {
+        Ok(())
+    }
+
+    fn test_lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<Option<FileLock>> {
+        Ok(None)
     }
 
     fn close(&self, _call: &Call<'_>, _when: Promptness) -> RemoteResult<()> {

@@ -8,7 +8,7 @@ use super::*;
 use crate::context::Context;
 use crate::file::Readiness;
 use crate::flags::Access;
-use crate::remote::{Cancel, Moved};
+use crate::remote::{Cancel, FileLock, Moved};
 use crate::superblock::Res;
 
 /// What a pipe holds, in bytes.
@@ -262,6 +262,15 @@ impl RemoteHandle for PipeEnd {
 
     fn attr(&self, _call: &Call<'_>, _want: AttrMask) -> RemoteResult<Attr> {
         Ok(*self.attr.lock())
+    }
+
+    /// Nobody but this client has any.
+    fn lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<()> {
+        Ok(())
+    }
+
+    fn test_lock(&self, _call: &Call<'_>, _lock: &FileLock) -> RemoteResult<Option<FileLock>> {
+        Ok(None)
     }
 
     fn close(&self, _call: &Call<'_>, _when: Promptness) -> RemoteResult<()> {
